@@ -20,7 +20,7 @@ const (
 	RateLimited         Code = "rate-limited"         // too many requests; try later
 	Unavailable         Code = "unavailable"          // the server cannot do this now (starting, stopping, disk full)
 	DigestMismatch      Code = "digest-mismatch"      // bytes do not match their digest; nothing was stored
-	JobFailed           Code = "job-failed"           // the job ended without its result
+	Unsuccessful        Code = "job-failed"           // the job ended without its result
 	Internal            Code = "internal"             // a defect or an unclassified failure
 )
 
@@ -90,7 +90,7 @@ var codeTable = map[Code]struct{ http, exit int }{
 	RateLimited:         {429, 7},
 	Unavailable:         {503, 7},
 	DigestMismatch:      {422, 2},
-	JobFailed:           {409, 8},
+	Unsuccessful:        {409, 8},
 	Internal:            {500, 1},
 }
 
