@@ -1,0 +1,225 @@
+// Package store is the contract of CloudCrowd's durable state: per-shard journals with fencing, the double-entry ledger, projections for
+// reading, and the directory of tokens, invites and workers. storetest is its suite; memory and sqlite implement it.
+//
+// Order of calls for a shard: Acquire once (it fences every earlier owner), Load the snapshot and journal tail, then Commit batch after batch,
+// Seq by Seq. A commit that fails changes nothing. Reads and directory calls may run concurrently with everything.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"cloudcrowd.dev/cloudcrowd"
+)
+
+// ErrFenced says that the epoch or sequence was not the expected one: another server owns the shard, or the caller's memory is stale.
+// Nothing was written; the caller must drop its memory and stop or reload.
+var ErrFenced = errors.New("store: shard is owned by another epoch or its head moved")
+
+// InsufficientError says that a hold could not be placed. Nothing of the batch was written; the caller refuses that job and commits again without it.
+type InsufficientError struct {
+	Job       cloudcrowd.JobID
+	Account   cloudcrowd.AccountID
+	Available cloudcrowd.Credits // balance less held
+	Wanted    cloudcrowd.Credits
+}
+
+func (e *InsufficientError) Error() string {
+	return fmt.Sprintf("account %s has %s credits available, the hold needs %s", e.Account, e.Available, e.Wanted)
+}
+
+// CorruptError names stored bytes that do not match their checksum or cannot be decoded. They are never returned.
+type CorruptError struct {
+	What string // "journal row 0/17", "snapshot 0/4000"
+	Err  error
+}
+
+func (e *CorruptError) Error() string { return "store: " + e.What + " is corrupt: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// Store is the whole contract. Implementations are safe for concurrent use. When the disk is full or gone, writes return an Error with code
+// Unavailable and change nothing; after a failed sync the store refuses every further write until it is reopened.
+type Store interface {
+	Shards
+	Ledger
+	Projections
+	Directory
+	// Close waits for running calls and releases everything. Safe to call twice.
+	Close() error
+}
+
+// Head is where a shard stands after Acquire.
+type Head struct {
+	Epoch       int64 // the caller's, to be given to every Commit
+	Seq         int64 // of the last committed journal row; 0 when empty
+	SnapshotSeq int64 // journal rows up to here are contained in Snapshot; 0 when none
+	Snapshot    []byte
+}
+
+// Row is one committed batch.
+type Row struct {
+	Seq    int64
+	Epoch  int64
+	At     cloudcrowd.Time
+	Count  int // events in Events
+	Events []byte
+}
+
+// Batch is one commit.
+type Batch struct {
+	Shard  int
+	Epoch  int64
+	Seq    int64 // of this row; the shard's head must be Seq-1
+	At     cloudcrowd.Time
+	Count  int
+	Events []byte
+	// Applied in this order, each checked: holds placed, transfers, holds ended.
+	Place     []cloudcrowd.Hold     // State pending, Posted 0; raises Held by Amount, refused below zero available
+	Transfers []cloudcrowd.Transfer // kind post lowers the payer's Held and raises its hold's Posted by the amount
+	End       []HoldEnd
+}
+
+// HoldEnd ends a hold; what was not posted becomes available again.
+type HoldEnd struct {
+	Job   cloudcrowd.JobID
+	State cloudcrowd.HoldState // posted, voided or expired
+}
+
+// Shards is the journal.
+type Shards interface {
+	// Acquire takes over a shard: raises its epoch and returns where it stands. The number of shards is not bounded by the store.
+	Acquire(ctx context.Context, shard int) (Head, error)
+	// Rows calls fn for the journal rows after seq, in order, until fn returns an error. Every row's checksum was verified (else *CorruptError).
+	Rows(ctx context.Context, shard int, after int64, fn func(Row) error) error
+	// Commit writes one batch durably (synced) or not at all. Errors: ErrFenced, *InsufficientError, code Unavailable.
+	Commit(ctx context.Context, b Batch) error
+	// SaveSnapshot keeps the state after row seq and drops older snapshots. Journal rows stay.
+	SaveSnapshot(ctx context.Context, shard int, epoch, seq int64, state []byte) error
+	// ShardList returns the shards that exist, ascending, with their heads (Snapshot nil).
+	ShardList(ctx context.Context) (map[int]Head, error)
+}
+
+// Page bounds a list: at most Limit items (0 means 100, at most 1000) after the opaque cursor of the previous page.
+type Page struct {
+	Limit  int
+	Cursor string
+}
+
+// TransferFilter selects transfers; zero fields select all.
+type TransferFilter struct {
+	Account      cloudcrowd.AccountID // debit or credit
+	Job          cloudcrowd.JobID
+	Since, Until cloudcrowd.Time // [Since, Until)
+}
+
+// Ledger reads accounts. All writing goes through Commit.
+type Ledger interface {
+	// Account returns a zero-balance account if it has never been used.
+	Account(ctx context.Context, id cloudcrowd.AccountID) (cloudcrowd.Account, error)
+	// Accounts returns all accounts, by id, from one snapshot, so that balances sum to zero.
+	Accounts(ctx context.Context) ([]cloudcrowd.Account, error)
+	// Transfers lists newest first; next is "" on the last page.
+	Transfers(ctx context.Context, f TransferFilter, p Page) (list []cloudcrowd.Transfer, next string, err error)
+	Hold(ctx context.Context, job cloudcrowd.JobID) (cloudcrowd.Hold, error) // code NotFound
+	// Holds returns the holds in the given state, all if "".
+	Holds(ctx context.Context, state cloudcrowd.HoldState) ([]cloudcrowd.Hold, error)
+}
+
+// JobRow is a job's projection. Detail is the encoded cloudcrowd.Job (JSON), final once the job has ended.
+type JobRow struct {
+	Summary cloudcrowd.JobSummary
+	Detail  []byte
+}
+
+// RecordRow is a worker's standing.
+type RecordRow struct {
+	Worker cloudcrowd.WorkerID
+	Record cloudcrowd.Record // absolute, not a difference
+}
+
+// Projected is what one stretch of the journal did to the readable tables. Tasks, attempts and charges are written once, when they are final.
+type Projected struct {
+	Shard    int
+	From, To int64             // journal rows From+1..To
+	Jobs     []JobRow          // inserted or replaced
+	Tasks    []cloudcrowd.Task // without Attempts
+	Attempts []cloudcrowd.Attempt
+	Charges  []cloudcrowd.Charge
+	Records  []RecordRow
+}
+
+// JobFilter selects jobs; zero fields select all.
+type JobFilter struct {
+	Account cloudcrowd.AccountID
+	State   cloudcrowd.JobState
+	Text    string // part of name or id, case-insensitive
+}
+
+// ChargeFilter selects charges; zero fields select all.
+type ChargeFilter struct {
+	Job          cloudcrowd.JobID
+	Requester    cloudcrowd.AccountID
+	Owner        cloudcrowd.AccountID
+	Worker       cloudcrowd.WorkerID
+	Task         *cloudcrowd.TaskID
+	Since, Until cloudcrowd.Time
+}
+
+// Projections are written behind the journal, in order, by one projector per shard.
+type Projections interface {
+	// ProjectedTo returns the last journal row contained in the tables.
+	ProjectedTo(ctx context.Context, shard int) (int64, error)
+	// Project writes a stretch and moves ProjectedTo to p.To in one transaction. A stretch whose From is not ProjectedTo is refused with
+	// ErrFenced. It need not be synced: what is lost by a crash is projected again.
+	Project(ctx context.Context, p Projected) error
+	// ClearProjection empties the tables of a shard, for fsck --rebuild.
+	ClearProjection(ctx context.Context, shard int) error
+
+	Job(ctx context.Context, id cloudcrowd.JobID) (JobRow, error) // code NotFound
+	// Jobs lists newest first (Detail nil).
+	Jobs(ctx context.Context, f JobFilter, p Page) (list []JobRow, next string, err error)
+	// Tasks lists a stage's final tasks by index; stage -1 means all stages.
+	Tasks(ctx context.Context, job cloudcrowd.JobID, stage int32, p Page) (list []cloudcrowd.Task, next string, err error)
+	Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Task, error) // with Attempts; code NotFound
+	// JobAttempts lists a job's final attempts by task and number.
+	JobAttempts(ctx context.Context, job cloudcrowd.JobID, p Page) (list []cloudcrowd.Attempt, next string, err error)
+	// WorkerAttempts lists a worker's final attempts, newest first.
+	WorkerAttempts(ctx context.Context, w cloudcrowd.WorkerID, p Page) (list []cloudcrowd.Attempt, next string, err error)
+	// Charges lists newest first.
+	Charges(ctx context.Context, f ChargeFilter, p Page) (list []cloudcrowd.Charge, next string, err error)
+	Records(ctx context.Context) ([]RecordRow, error)
+}
+
+// WorkerRow is a registered device with what it last said.
+type WorkerRow struct {
+	cloudcrowd.Worker
+	Info     cloudcrowd.WorkerInfo
+	LastSeen cloudcrowd.Time
+}
+
+// Directory holds who may do what. Secrets are stored as SHA-256 only (hash is lower-case hex).
+type Directory interface {
+	PutToken(ctx context.Context, hash string, t cloudcrowd.Token) error
+	TokenByHash(ctx context.Context, hash string) (cloudcrowd.Token, error) // code NotFound; expiry is the caller's to check
+	Tokens(ctx context.Context) ([]cloudcrowd.Token, error)
+	DeleteToken(ctx context.Context, id string) error // code NotFound
+
+	PutInvite(ctx context.Context, hash string, i cloudcrowd.Invite) error
+	Invites(ctx context.Context) ([]cloudcrowd.Invite, error)
+	RevokeInvite(ctx context.Context, id string) error // code NotFound
+	// Join registers a worker by an invite, in one transaction: code Forbidden if the secret is unknown, revoked, expired at now or used up;
+	// a device already registered for the same owner is returned unchanged and uses nothing; for another owner code Conflict.
+	Join(ctx context.Context, inviteHash string, w cloudcrowd.Worker, now cloudcrowd.Time) (cloudcrowd.Worker, error)
+	Worker(ctx context.Context, id cloudcrowd.WorkerID) (WorkerRow, error) // code NotFound
+	Workers(ctx context.Context) ([]WorkerRow, error)
+	// SeenWorker keeps what a worker last said of itself. Need not be synced.
+	SeenWorker(ctx context.Context, id cloudcrowd.WorkerID, info cloudcrowd.WorkerInfo, at cloudcrowd.Time) error
+	RevokeWorker(ctx context.Context, id cloudcrowd.WorkerID, revoked bool) error // code NotFound
+
+	// Setting reads a server-wide value ("" if unset); PutSetting writes it durably. Used for the shard count and secrets made at first start.
+	Setting(ctx context.Context, key string) (string, error)
+	PutSetting(ctx context.Context, key, value string) error
+}
