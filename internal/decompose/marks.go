@@ -1,0 +1,102 @@
+package decompose
+
+import "cloudcrowd.dev/cloudcrowd"
+
+// marker chooses which of the places offered to it become marks: with a fixed size every size-th unit; otherwise places at least spacing bytes
+// apart, closer where the most units of a task demand it. When there are too many, spacing doubles and marks between are
+// forgotten, so that memory stays bounded whatever the input is.
+type marker struct {
+	marks   []Mark
+	size    int64 // fixed units a task; 0: adaptive
+	max     int64 // most units a task; 0: no bound
+	spacing int64
+	last    Mark // last mark kept
+	prev    Mark // last place offered
+	over    bool // more marks are needed than may be kept
+}
+
+func newMarker(split *cloudcrowd.Split) *marker {
+	return &marker{size: split.Size, max: split.Max, spacing: markSpacing}
+}
+
+// offer is called for every place where a cut is possible, in order.
+func (m *marker) offer(at Mark) {
+	switch {
+	case len(m.marks) == 0:
+		m.keep(at)
+	case at.Unit == m.last.Unit: // an empty record: it belongs to what follows
+	case m.size > 0:
+		if at.Unit%m.size == 0 {
+			m.keep(at)
+		}
+	default:
+		if m.max > 0 && at.Unit-m.last.Unit > m.max && m.prev.Unit > m.last.Unit {
+			m.keep(m.prev)
+		}
+		if at.Offset-m.last.Offset >= m.spacing && at.Unit > m.last.Unit {
+			m.keep(at)
+		}
+	}
+	m.prev = at
+}
+
+// keep makes at a mark.
+func (m *marker) keep(at Mark) {
+	m.last = at
+	if m.over {
+		return
+	}
+	if len(m.marks) == MaxMarks {
+		m.thin()
+	}
+	if !m.over {
+		m.marks = append(m.marks, at)
+	}
+}
+
+// thin doubles the spacing until at most half of the marks are left, or finds that the bounds do not allow it.
+func (m *marker) thin() {
+	if m.size > 0 {
+		m.over = true
+		return
+	}
+	for {
+		m.spacing *= 2
+		kept := m.marks[:1]
+		for i := 1; i < len(m.marks); i++ {
+			last, next := kept[len(kept)-1], m.last.Unit
+			if i+1 < len(m.marks) {
+				next = m.marks[i+1].Unit
+			}
+			if m.marks[i].Offset-last.Offset >= m.spacing || m.max > 0 && next-last.Unit > m.max {
+				kept = append(kept, m.marks[i])
+			}
+		}
+		m.marks = kept
+		switch {
+		case len(kept) <= MaxMarks/2:
+			return
+		case m.spacing > m.last.Offset:
+			m.over = true
+			return
+		}
+	}
+}
+
+// finish checks the end of the input and reports the bound that needs too many cuts.
+func (m *marker) finish(units int64, input, unitName string) error {
+	least := (units + MaxMarks - 1) / MaxMarks
+	if m.size == 0 && m.max > 0 && units-m.last.Unit > m.max && m.prev.Unit > m.last.Unit {
+		m.keep(m.prev)
+	}
+	if !m.over {
+		return nil
+	}
+	field, value := "size", m.size
+	if m.size == 0 {
+		field, value, least = "max", m.max, 2*least
+	}
+	return &cloudcrowd.Error{Code: cloudcrowd.Invalid, Field: "split." + field,
+		Msg:  cloudcrowd.Errorf(cloudcrowd.Invalid, "%d %s a task cut input %q, which has %d, in more than %d places", value, unitName, input, units, MaxMarks).Msg,
+		Hint: cloudcrowd.Errorf(cloudcrowd.Invalid, "choose %s: %d or more", field, max(least, value+1)).Msg}
+}
