@@ -28,7 +28,11 @@ type scanner interface {
 // maxBytes bounds the uncompressed size (0: no bound); more is TooLarge. Input that is not what the split says is Invalid, with
 // the line number. Errors of r and w come back as they are.
 func BuildIndex(split *cloudcrowd.Split, r io.Reader, w io.Writer, maxBytes int64) (*Index, error) {
-	scan, err := newScanner(split)
+	return build(split, r, w, maxBytes, limits{spacing: markSpacing, marks: MaxMarks})
+}
+
+func build(split *cloudcrowd.Split, r io.Reader, w io.Writer, maxBytes int64, l limits) (*Index, error) {
+	scan, err := newScanner(split, l)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +65,10 @@ func BuildIndex(split *cloudcrowd.Split, r io.Reader, w io.Writer, maxBytes int6
 			if ix.Bytes == 0 {
 				return nil, malformed(split.Input, 0, "the file is empty")
 			}
-			return &ix, scan.finish(&ix)
+			if err := scan.finish(&ix); err != nil {
+				return nil, err
+			}
+			return &ix, nil
 		case source.err != nil:
 			return nil, source.err
 		case err != nil:
@@ -70,20 +77,20 @@ func BuildIndex(split *cloudcrowd.Split, r io.Reader, w io.Writer, maxBytes int6
 	}
 }
 
-func newScanner(split *cloudcrowd.Split) (scanner, error) {
+func newScanner(split *cloudcrowd.Split, l limits) (scanner, error) {
 	switch split.Kind {
 	case cloudcrowd.SplitLines:
-		return &lineScanner{split: split, marker: newMarker(split)}, nil
+		return &lineScanner{split: split, marker: newMarker(split, l)}, nil
 	case cloudcrowd.SplitNDJSON:
-		return &ndjsonScanner{split: split, marker: newMarker(split), line: 1}, nil
+		return &ndjsonScanner{split: split, marker: newMarker(split, l), line: 1}, nil
 	case cloudcrowd.SplitCSV:
-		return newCSVScanner(split, ','), nil
+		return newCSVScanner(split, l, ','), nil
 	case cloudcrowd.SplitTSV:
-		return newCSVScanner(split, '\t'), nil
+		return newCSVScanner(split, l, '\t'), nil
 	case cloudcrowd.SplitFASTQ:
-		return &fastqScanner{split: split, marker: newMarker(split), line: 1}, nil
+		return &fastqScanner{split: split, marker: newMarker(split, l), line: 1}, nil
 	case cloudcrowd.SplitFASTA:
-		return newFASTAScanner(split), nil
+		return newFASTAScanner(split, l), nil
 	case cloudcrowd.SplitProgram:
 		return &listScanner{stage: split.Stage, line: 1}, nil
 	}

@@ -30,8 +30,8 @@ const (
 	quoteInQuotes // the quote just read closes the field, or is the first of two
 )
 
-func newCSVScanner(split *cloudcrowd.Split, comma byte) *csvScanner {
-	return &csvScanner{split: split, marker: newMarker(split), comma: comma, headed: split.NoHeader, line: 1}
+func newCSVScanner(split *cloudcrowd.Split, l limits, comma byte) *csvScanner {
+	return &csvScanner{split: split, marker: newMarker(split, l), comma: comma, headed: split.NoHeader, line: 1}
 }
 
 func (s *csvScanner) feed(chunk []byte) error {
@@ -107,6 +107,6 @@ func (s *csvScanner) finish(ix *Index) error {
 		}
 		return malformed(s.split.Input, 0, "%s", what)
 	}
-	ix.Units, ix.Header, ix.Marks = s.records, s.header, s.marker.marks
-	return s.marker.finish(s.records, s.split.Input, "records")
+	ix.Header = s.header
+	return s.marker.finish(ix, s.records, s.split.Input, "records")
 }

@@ -35,8 +35,8 @@ const (
 	sequenceLine
 )
 
-func newFASTAScanner(split *cloudcrowd.Split) *fastaScanner {
-	return &fastaScanner{split: split, marker: newMarker(split), overlap: split.Overlap, line: 1}
+func newFASTAScanner(split *cloudcrowd.Split, l limits) *fastaScanner {
+	return &fastaScanner{split: split, marker: newMarker(split, l), overlap: split.Overlap, line: 1}
 }
 
 func (s *fastaScanner) feed(chunk []byte) error {
@@ -131,23 +131,20 @@ func (s *fastaScanner) extend(p pendingMark, offset int64) {
 
 func (s *fastaScanner) finish(ix *Index) error {
 	s.resolve(s.offset)
-	ix.Marks = s.marker.marks
 	if s.records == 0 {
 		return malformed(s.split.Input, 0, "it holds no records")
 	}
 	if s.overlap == 0 {
-		ix.Units = s.records
-		return s.marker.finish(s.records, s.split.Input, "records")
+		return s.marker.finish(ix, s.records, s.split.Input, "records")
 	}
 	if s.bases == 0 {
 		return malformed(s.split.Input, 0, "its records hold no bases")
 	}
 	// A cut at the very end would leave a piece without bases: trailing empty records belong to the last piece.
-	if n := len(ix.Marks); ix.Marks[n-1].Unit == s.bases {
-		ix.Marks = ix.Marks[:n-1]
+	if n := len(s.marker.marks); s.marker.marks[n-1].Unit == s.bases {
+		s.marker.marks = s.marker.marks[:n-1]
 	}
-	ix.Units = s.bases
-	return s.marker.finish(s.bases, s.split.Input, "bases")
+	return s.marker.finish(ix, s.bases, s.split.Input, "bases")
 }
 
 func (s *fastaScanner) headless(c byte) error {

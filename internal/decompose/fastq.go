@@ -105,6 +105,5 @@ func (s *fastqScanner) finish(ix *Index) error {
 	if s.records == 0 {
 		return malformed(s.split.Input, 0, "it holds no records")
 	}
-	ix.Units, ix.Marks = s.records, s.marker.marks
-	return s.marker.finish(s.records, s.split.Input, "records")
+	return s.marker.finish(ix, s.records, s.split.Input, "records")
 }

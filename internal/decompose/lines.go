@@ -37,9 +37,7 @@ func (s *lineScanner) feed(chunk []byte) error {
 }
 
 func (s *lineScanner) finish(ix *Index) error {
-	err := s.marker.finish(s.lines, s.split.Input, "lines")
-	ix.Units, ix.Marks = s.lines, s.marker.marks
-	return err
+	return s.marker.finish(ix, s.lines, s.split.Input, "lines")
 }
 
 // lineBuffer joins pieces to whole lines and hands each to take without its newline.
@@ -116,8 +114,7 @@ func (s *ndjsonScanner) finish(ix *Index) error {
 	if s.records == 0 {
 		return malformed(s.split.Input, 0, "it holds no records")
 	}
-	ix.Units, ix.Marks = s.records, s.marker.marks
-	return s.marker.finish(s.records, s.split.Input, "records")
+	return s.marker.finish(ix, s.records, s.split.Input, "records")
 }
 
 // listScanner reads the units that a splitting program listed. Blank lines are no units.

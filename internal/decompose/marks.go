@@ -10,13 +10,20 @@ type marker struct {
 	size    int64 // fixed units a task; 0: adaptive
 	max     int64 // most units a task; 0: no bound
 	spacing int64
+	most    int  // marks kept
 	last    Mark // last mark kept
 	prev    Mark // last place offered
 	over    bool // more marks are needed than may be kept
 }
 
-func newMarker(split *cloudcrowd.Split) *marker {
-	return &marker{size: split.Size, max: split.Max, spacing: markSpacing}
+// limits are the bounds of an index; tests use smaller ones.
+type limits struct {
+	spacing int64 // fewest bytes between two marks
+	marks   int   // most marks
+}
+
+func newMarker(split *cloudcrowd.Split, l limits) *marker {
+	return &marker{size: split.Size, max: split.Max, spacing: l.spacing, most: l.marks}
 }
 
 // offer is called for every place where a cut is possible, in order.
@@ -46,7 +53,7 @@ func (m *marker) keep(at Mark) {
 	if m.over {
 		return
 	}
-	if len(m.marks) == MaxMarks {
+	if len(m.marks) == m.most {
 		m.thin()
 	}
 	if !m.over {
@@ -74,7 +81,7 @@ func (m *marker) thin() {
 		}
 		m.marks = kept
 		switch {
-		case len(kept) <= MaxMarks/2:
+		case len(kept) <= m.most/2:
 			return
 		case m.spacing > m.last.Offset:
 			m.over = true
@@ -83,13 +90,13 @@ func (m *marker) thin() {
 	}
 }
 
-// finish checks the end of the input and reports the bound that needs too many cuts.
-func (m *marker) finish(units int64, input, unitName string) error {
-	least := (units + MaxMarks - 1) / MaxMarks
+// finish gives ix its marks and units, or reports the bound that needs too many cuts.
+func (m *marker) finish(ix *Index, units int64, input, unitName string) error {
+	least := (units + int64(m.most) - 1) / int64(m.most)
 	if m.size == 0 && m.max > 0 && units-m.last.Unit > m.max && m.prev.Unit > m.last.Unit {
 		m.keep(m.prev)
 	}
-	if !m.over {
+	if ix.Units, ix.Marks = units, m.marks; !m.over {
 		return nil
 	}
 	field, value := "size", m.size
@@ -97,6 +104,6 @@ func (m *marker) finish(units int64, input, unitName string) error {
 		field, value, least = "max", m.max, 2*least
 	}
 	return &cloudcrowd.Error{Code: cloudcrowd.Invalid, Field: "split." + field,
-		Msg:  cloudcrowd.Errorf(cloudcrowd.Invalid, "%d %s a task cut input %q, which has %d, in more than %d places", value, unitName, input, units, MaxMarks).Msg,
+		Msg:  cloudcrowd.Errorf(cloudcrowd.Invalid, "%d %s a task cut input %q, which has %d, in more than %d places", value, unitName, input, units, m.most).Msg,
 		Hint: cloudcrowd.Errorf(cloudcrowd.Invalid, "choose %s: %d or more", field, max(least, value+1)).Msg}
 }
