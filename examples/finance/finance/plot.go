@@ -60,9 +60,9 @@ func plot(r report, p partial) []byte {
 		label := top + 30 + float64(24*i)
 		fmt.Fprintf(&w, "<path d=\"M%.1f %.1fV%.1f\" stroke=\"%s\" stroke-width=\"1.5\" stroke-dasharray=\"5 4\"/>\n", x(-mark.at), top, top+height, mark.colour)
 		fmt.Fprintf(&w, "<rect x=\"%.1f\" y=\"%.1f\" width=\"11\" height=\"11\" fill=\"%s\"/><text x=\"%.1f\" y=\"%.1f\">%s: loss of %.2f %%</text>\n",
-			left+width-210, label-10, mark.colour, left+width-192, label, mark.name, 100*mark.at)
+			left+width-250, label-10, mark.colour, left+width-232, label, mark.name, 100*mark.at)
 	}
-	fmt.Fprintf(&w, "<text x=\"%.1f\" y=\"%.1f\">expected shortfall beyond 99 %%: %.2f %%</text>\n", left+width-210, top+78, 100*float64(r.Shortfall99))
+	fmt.Fprintf(&w, "<text x=\"%.1f\" y=\"%.1f\">mean loss beyond 99 %%: %.2f %%</text>\n", left+width-250, top+78, 100*float64(r.Shortfall99))
 	fmt.Fprintf(&w, "<path d=\"M%.1f %.1fH%.1f\" stroke=\"#64748b\"/>\n", left, top+height, left+width)
 	fmt.Fprintf(&w, "<text x=\"%.1f\" y=\"425\" text-anchor=\"middle\">return after %d months; drift %.2f %% and volatility %.2f %% a year, estimated since %s</text>\n</svg>\n",
 		left+width/2, r.HorizonMonths, 100*float64(r.DriftAnnual), 100*float64(r.VolatilityAnnual), r.Since)
