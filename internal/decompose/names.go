@@ -1,7 +1,7 @@
 package decompose
 
 import (
-	"sort"
+	"slices"
 	"strconv"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -41,14 +41,15 @@ func StageNames(stage *cloudcrowd.Stage) []string {
 	return names
 }
 
-// Names are all template names known in a stage, sorted.
+// Names are all template names known in a stage, sorted. A splitter's name hides a param of that name; a param named seed takes the place of the
+// derived one.
 func Names(spec *cloudcrowd.JobSpec, stage int) []string {
 	names := StageNames(&spec.Stages[stage])
 	for _, p := range spec.Params {
 		names = append(names, p.Name)
 	}
-	sort.Strings(names)
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // values gives every template name of a task its value.
@@ -59,7 +60,9 @@ func values(f *Facts) map[string]string {
 		v[p.Name] = p.Value
 	}
 	v["index"], v["job"], v["stage"] = text(int64(f.Index)), string(f.Job), stage.Name
-	v["seed"] = strconv.FormatUint(Seed(f.Job, f.Stage, f.Index, f.Unit), 10)
+	if _, given := v["seed"]; !given {
+		v["seed"] = strconv.FormatUint(Seed(f.Job, f.Stage, f.Index, f.Unit), 10)
+	}
 	if stage.Merge != nil {
 		v["final"], v["level"], v["parts"] = strconv.FormatBool(f.Final), text(int64(f.Level)), text(int64(len(f.Parts)))
 	}
