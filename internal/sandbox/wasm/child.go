@@ -1,0 +1,132 @@
+package wasm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+)
+
+// childVariable marks a process as a sandbox child.
+const childVariable = "CLOUDCROWD_SANDBOX_CHILD"
+
+// IsChild says whether this process was started as a sandbox child. If so, call ChildMain before anything else.
+func IsChild() bool { return os.Getenv(childVariable) != "" }
+
+// ChildMain is the life of a sandbox child; it never returns. The process ends when its parent closes the pipe.
+func ChildMain() {
+	c := &child{pipe: newPipe(os.Stdin, os.Stdout)}
+	var b bind
+	if err := c.pipe.receive(&b, maxFrameBytes); err != nil {
+		os.Exit(2)
+	}
+	answer := c.begin(b)
+	if c.pipe.send(answer) != nil || answer.Refused != "" || answer.Failed != "" || answer.BadCache || b.Compile {
+		os.Exit(0)
+	}
+	// The frames are read beside the run, so that the child ends with its parent even while a program loops. This goroutine must not allocate
+	// much: a garbage collection would wait for the program.
+	runs := make(chan run)
+	go func() {
+		for {
+			var r run
+			if err := c.pipe.receive(&r, maxFrameBytes); err != nil {
+				os.Exit(0)
+			}
+			runs <- r
+		}
+	}()
+	for r := range runs {
+		if c.pipe.send(started{CPUSeconds: cpuSeconds()}) != nil || c.pipe.send(c.attempt(r)) != nil {
+			os.Exit(0)
+		}
+	}
+}
+
+// child is a bound child process.
+type child struct {
+	pipe    *pipe
+	runtime wazero.Runtime
+	program wazero.CompiledModule
+	dir     string
+	out     *os.Root // Dir/out
+	in      *os.Root // Dir/in
+	tmp     *os.Root
+	spool   *os.Root
+}
+
+// begin puts up the walls and then loads or compiles the module.
+func (c *child) begin(b bind) ready {
+	ctx := context.Background()
+	var answer ready
+	if !b.Compile {
+		c.dir = b.Dir
+		for _, d := range []struct {
+			name string
+			root **os.Root
+		}{{"in", &c.in}, {"out", &c.out}, {"tmp", &c.tmp}, {"spool", &c.spool}} {
+			root, err := os.OpenRoot(filepath.Join(b.Dir, d.name))
+			if err != nil {
+				return ready{Failed: err.Error()}
+			}
+			*d.root = root
+		}
+	}
+	walls, err := wallIn(b)
+	if err != nil {
+		return ready{Failed: err.Error()}
+	}
+	answer.Walls = walls
+	config := wazero.NewRuntimeConfig().WithDebugInfoEnabled(false)
+	if b.Cache != "" {
+		cache, err := wazero.NewCompilationCacheWithDir(b.Cache)
+		if err != nil {
+			return ready{BadCache: true}
+		}
+		config = config.WithCompilationCache(cache)
+	}
+	c.runtime = wazero.NewRuntimeWithConfig(ctx, config)
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, c.runtime); err != nil {
+		return ready{Failed: err.Error()}
+	}
+	if c.program, err = c.runtime.CompileModule(ctx, b.Module); err == nil {
+		return answer
+	}
+	if b.Cache != "" {
+		// With a cache, an error may be the module's or the cache's fault; without, only the module's.
+		plain := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithDebugInfoEnabled(false))
+		if _, again := plain.CompileModule(ctx, b.Module); again == nil {
+			return ready{BadCache: true}
+		}
+	}
+	return ready{Refused: firstLine(err.Error())}
+}
+
+// firstLine keeps reasons to one line of reasonable length.
+func firstLine(s string) string {
+	for i, r := range s {
+		if r == '\n' || i > 300 {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// trapReason says where a program crashed, from the engine's error with its stack trace.
+func trapReason(err error) string {
+	var lines []string
+	for line := range splitLines(err.Error()) {
+		lines = append(lines, line)
+		if len(lines) == 3 {
+			break
+		}
+	}
+	reason := "the program crashed: " + firstLine(lines[0])
+	if len(lines) == 3 && lines[2] != "" {
+		reason += fmt.Sprintf(" in %s", firstLine(lines[2]))
+	}
+	return reason
+}
