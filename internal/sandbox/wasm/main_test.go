@@ -1,0 +1,106 @@
+package wasm
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"cloudcrowd.dev/cloudcrowd/internal/sandbox"
+	"cloudcrowd.dev/cloudcrowd/internal/sandbox/sandboxtest"
+)
+
+// guests are the Go programs of testdata, compiled for WASI once per test run, and codeCache their compiled code.
+var (
+	guests    = map[string]program{}
+	codeCache string
+)
+
+// program is a module on disk.
+type program struct{ path, digest string }
+
+func TestMain(m *testing.M) {
+	if IsChild() {
+		ChildMain()
+	}
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "sandbox-wasm-test-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		codeCache = filepath.Join(dir, "cache")
+		for _, name := range []string{"behave", "escape"} {
+			path := filepath.Join(dir, name+".wasm")
+			build := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "./testdata/"+name)
+			build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
+			if out, err := build.CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "building the guest %s: %v\n%s", name, err, out)
+				return 1
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				panic(err)
+			}
+			guests[name] = program{path, digestOf(b)}
+		}
+		return m.Run()
+	}())
+}
+
+func digestOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// write stores a hand-made module.
+func write(t testing.TB, module []byte) program {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "module.wasm")
+	if err := os.WriteFile(path, module, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return program{path, digestOf(module)}
+}
+
+func open(t testing.TB, config Config) *Sandbox {
+	t.Helper()
+	if config.Root == "" {
+		config.Root = t.TempDir()
+	}
+	s, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (p program) spec(t testing.TB, args ...string) sandbox.Spec {
+	return sandbox.Spec{ID: t.Name(), Module: p.path, ModuleDigest: p.digest, Args: args, Out: t.TempDir(), Seed: 1}
+}
+
+func attempt(t testing.TB, s *Sandbox, spec sandbox.Spec) sandbox.Outcome {
+	t.Helper()
+	o, err := s.Run(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// The sandbox keeps the contract.
+func TestContract(t *testing.T) {
+	t.Parallel()
+	sandboxtest.Run(t, func(t *testing.T) sandboxtest.Subject {
+		s := open(t, Config{CacheDir: codeCache, Slots: 2})
+		return sandboxtest.Subject{Sandbox: s, Module: guests["behave"].path, Digest: guests["behave"].digest}
+	})
+}
