@@ -1,0 +1,253 @@
+// Package memory keeps CloudCrowd's state in memory: the store of simulations and tests. It keeps the contract to the letter except that
+// nothing survives the process; a server that "restarts" over the same Store finds everything it committed.
+package memory
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+)
+
+// Options are faults to inject. The zero value injects none. The hooks run while the store is locked: they must not call it.
+type Options struct {
+	// FailCommit is asked before every Commit is looked at; an error is returned to the caller and nothing is written.
+	FailCommit func(store.Batch) error
+	// LoseAnswer is asked after a Commit was written; an error is returned to the caller all the same, as when a server dies
+	// between the disk and the answer.
+	LoseAnswer func(store.Batch) error
+	// Fail is asked before every other call that writes, with the method's name; an error is returned and nothing is written.
+	Fail func(method string) error
+}
+
+// Store is a store in memory. Its methods are safe for concurrent use.
+type Store struct {
+	options Options
+
+	mu       sync.RWMutex
+	closed   bool
+	shards   map[int]*shard
+	accounts map[cloudcrowd.AccountID]cloudcrowd.Account
+	holds    map[cloudcrowd.JobID]cloudcrowd.Hold
+	// transfers in the order they were committed
+	transfers []numbered
+
+	jobs     map[cloudcrowd.JobID]sharded[store.JobRow]
+	tasks    map[cloudcrowd.TaskID]sharded[cloudcrowd.Task]
+	attempts map[cloudcrowd.AttemptID]sharded[cloudcrowd.Attempt]
+	charges  map[cloudcrowd.AttemptID]sharded[cloudcrowd.Charge]
+	records  map[cloudcrowd.WorkerID]sharded[cloudcrowd.Record]
+
+	tokens   map[string]hashed[cloudcrowd.Token]  // by id
+	invites  map[string]hashed[cloudcrowd.Invite] // by id
+	workers  map[cloudcrowd.WorkerID]store.WorkerRow
+	settings map[string]string
+}
+
+type shard struct {
+	head      store.Head
+	rows      []store.Row // row Seq is at Seq-1
+	projected int64
+}
+
+type numbered struct {
+	cloudcrowd.Transfer
+	n int64
+}
+
+// sharded is a projected value and the shard it came from.
+type sharded[T any] struct {
+	v     T
+	shard int
+}
+
+// hashed is a value of the directory and the hash of its secret.
+type hashed[T any] struct {
+	v    T
+	hash string
+}
+
+var _ store.Store = (*Store)(nil)
+
+// New returns an empty store.
+func New(o Options) *Store {
+	return &Store{
+		options:  o,
+		shards:   map[int]*shard{},
+		accounts: map[cloudcrowd.AccountID]cloudcrowd.Account{},
+		holds:    map[cloudcrowd.JobID]cloudcrowd.Hold{},
+		jobs:     map[cloudcrowd.JobID]sharded[store.JobRow]{},
+		tasks:    map[cloudcrowd.TaskID]sharded[cloudcrowd.Task]{},
+		attempts: map[cloudcrowd.AttemptID]sharded[cloudcrowd.Attempt]{},
+		charges:  map[cloudcrowd.AttemptID]sharded[cloudcrowd.Charge]{},
+		records:  map[cloudcrowd.WorkerID]sharded[cloudcrowd.Record]{},
+		tokens:   map[string]hashed[cloudcrowd.Token]{},
+		invites:  map[string]hashed[cloudcrowd.Invite]{},
+		workers:  map[cloudcrowd.WorkerID]store.WorkerRow{},
+		settings: map[string]string{},
+	}
+}
+
+// Close refuses further calls.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return nil
+}
+
+var errClosed = cloudcrowd.Errorf(cloudcrowd.Unavailable, "the store is closed")
+
+// view runs fn while nothing is written.
+func (s *Store) view(ctx context.Context, fn func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return errClosed
+	}
+	return fn()
+}
+
+// update runs fn alone. fn checks everything before it changes anything.
+func (s *Store) update(ctx context.Context, method string, fn func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClosed
+	}
+	if method != "" && s.options.Fail != nil {
+		if err := s.options.Fail(method); err != nil {
+			return err
+		}
+	}
+	return fn()
+}
+
+// Acquire implements store.Shards.
+func (s *Store) Acquire(ctx context.Context, n int) (head store.Head, err error) {
+	if n < 0 {
+		return head, cloudcrowd.Errorf(cloudcrowd.Invalid, "shard %d is negative", n)
+	}
+	err = s.update(ctx, "Acquire", func() error {
+		if s.shards[n] == nil {
+			s.shards[n] = &shard{}
+		}
+		s.shards[n].head.Epoch++
+		head = s.shards[n].head
+		head.Snapshot = slices.Clone(head.Snapshot)
+		return nil
+	})
+	return head, err
+}
+
+// Rows implements store.Shards.
+func (s *Store) Rows(ctx context.Context, n int, after int64, fn func(store.Row) error) error {
+	var rows []store.Row
+	err := s.view(ctx, func() error {
+		if h := s.shards[n]; h != nil && after < int64(len(h.rows)) {
+			rows = h.rows[max(after, 0):len(h.rows):len(h.rows)] // rows are never changed, only added
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.Events = slices.Clone(r.Events)
+		if err := fn(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Commit implements store.Shards.
+func (s *Store) Commit(ctx context.Context, b store.Batch) error {
+	return s.update(ctx, "", func() error {
+		if s.options.FailCommit != nil {
+			if err := s.options.FailCommit(b); err != nil {
+				return err
+			}
+		}
+		h := s.shards[b.Shard]
+		if h == nil || h.head.Epoch != b.Epoch || h.head.Seq != b.Seq-1 {
+			return store.ErrFenced
+		}
+		changes, err := store.Apply(b, books{s})
+		if err != nil {
+			return err
+		}
+		h.head.Seq = b.Seq
+		h.rows = append(h.rows, store.Row{Seq: b.Seq, Epoch: b.Epoch, At: b.At, Count: b.Count, Events: append([]byte{}, b.Events...)})
+		for _, a := range changes.Accounts {
+			s.accounts[a.ID] = a
+		}
+		for _, hold := range changes.Holds {
+			s.holds[hold.Job] = hold
+		}
+		for i, t := range b.Transfers {
+			s.transfers = append(s.transfers, numbered{t, changes.Numbers[i]})
+		}
+		if s.options.LoseAnswer != nil {
+			return s.options.LoseAnswer(b)
+		}
+		return nil
+	})
+}
+
+type books struct{ s *Store }
+
+func (b books) Account(id cloudcrowd.AccountID) (cloudcrowd.Account, error) {
+	return b.s.account(id), nil
+}
+
+func (b books) Hold(job cloudcrowd.JobID) (cloudcrowd.Hold, bool, error) {
+	h, ok := b.s.holds[job]
+	return h, ok, nil
+}
+
+// SaveSnapshot implements store.Shards.
+func (s *Store) SaveSnapshot(ctx context.Context, n int, epoch, seq int64, state []byte) error {
+	return s.update(ctx, "SaveSnapshot", func() error {
+		h := s.shards[n]
+		if h == nil || h.head.Epoch != epoch || seq > h.head.Seq || seq < h.head.SnapshotSeq {
+			return store.ErrFenced
+		}
+		h.head.SnapshotSeq, h.head.Snapshot = seq, append([]byte{}, state...)
+		return nil
+	})
+}
+
+// ShardList implements store.Shards.
+func (s *Store) ShardList(ctx context.Context) (heads map[int]store.Head, err error) {
+	heads = map[int]store.Head{}
+	err = s.view(ctx, func() error {
+		for n, h := range s.shards {
+			head := h.head
+			head.Snapshot = nil
+			heads[n] = head
+		}
+		return nil
+	})
+	return heads, err
+}
+
+// ids returns a map's keys in order.
+func ids[K ~string, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+func notFound(what string, id any) error {
+	return cloudcrowd.Errorf(cloudcrowd.NotFound, "there is no %s %q", what, fmt.Sprint(id))
+}
