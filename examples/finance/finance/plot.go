@@ -16,7 +16,7 @@ func plot(r report, p partial) []byte {
 	counts := make([]int64, bars)
 	var most int64 = 1
 	for _, bin := range p.Returns {
-		i := int(math.Floor((float64(bin[0])*returnUnit - low + returnUnit/2) / step))
+		i := int(math.Floor((float64(float64(bin[0])*returnUnit) - low + returnUnit/2) / step))
 		if i < 0 || i >= bars {
 			continue
 		}

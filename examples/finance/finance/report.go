@@ -87,7 +87,7 @@ func priceOf(m moments, paths uint64, spot float64) option {
 	n := float64(paths)
 	mean := m.Sum.float() / n * payoffUnit
 	square := m.Squares.float() / n * payoffUnit * payoffUnit
-	half := z99 * math.Sqrt(max(0, square-float64(mean*mean))/n)
+	half := float64(z99 * math.Sqrt(max(0, square-float64(mean*mean))/n))
 	return option{Price: number(spot * mean), Low: number(spot * (mean - half)), High: number(spot * (mean + half))}
 }
 

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"math"
+	"slices"
+)
+
+// tree finds the nearest triangle that a ray hits, by boxes within boxes.
+type tree struct {
+	nodes     []node
+	triangles []triangle
+}
+
+// node is a box. A leaf holds triangles first..first+count-1; an inner node (count 0) has its children at first and
+// first+1.
+type node struct {
+	low, high    vector
+	first, count int32
+}
+
+// triangle is prepared for intersection: a corner, two edges, and the normals at the three corners.
+type triangle struct {
+	corner, edge1, edge2 vector
+	normals              [3]vector
+	centre               vector
+	low, high            vector
+}
+
+// leafSize is how many triangles a box may hold before it is split.
+const leafSize = 4
+
+func newTree(triangles []triangle) *tree {
+	t := &tree{triangles: triangles}
+	t.nodes = append(t.nodes, node{first: 0, count: int32(len(triangles))})
+	t.split(0)
+	return t
+}
+
+// split divides a node where the surface area heuristic expects the least work, at one of sixteen planes an axis.
+func (t *tree) split(at int) {
+	n := &t.nodes[at]
+	list := t.triangles[n.first : n.first+n.count]
+	low, high := list[0].centre, list[0].centre
+	n.low, n.high = list[0].low, list[0].high
+	for _, tri := range list[1:] {
+		n.low, n.high = lower(n.low, tri.low), upper(n.high, tri.high)
+		low, high = lower(low, tri.centre), upper(high, tri.centre)
+	}
+	if len(list) <= leafSize {
+		return
+	}
+	const planes = 16
+	best, bestAxis, bestPlane := math.Inf(1), -1, 0.0
+	for axis := range 3 {
+		from, size := low.axis(axis), high.axis(axis)-low.axis(axis)
+		if size <= 0 {
+			continue
+		}
+		type bin struct {
+			low, high vector
+			count     int
+		}
+		var bins [planes]bin
+		for _, tri := range list {
+			b := &bins[min(planes-1, int((tri.centre.axis(axis)-from)/size*planes))]
+			if b.count == 0 {
+				b.low, b.high = tri.low, tri.high
+			}
+			b.low, b.high, b.count = lower(b.low, tri.low), upper(b.high, tri.high), b.count+1
+		}
+		var right [planes]float64
+		join := func(sum *bin, b bin) {
+			if b.count > 0 {
+				if sum.count == 0 {
+					sum.low, sum.high = b.low, b.high
+				}
+				sum.low, sum.high, sum.count = lower(sum.low, b.low), upper(sum.high, b.high), sum.count+b.count
+			}
+		}
+		var sum bin
+		for i := planes - 1; i > 0; i-- {
+			join(&sum, bins[i])
+			right[i] = float64(sum.count) * area(sum.low, sum.high)
+		}
+		sum = bin{}
+		for i := range planes - 1 {
+			join(&sum, bins[i])
+			cost := float64(float64(sum.count)*area(sum.low, sum.high)) + right[i+1]
+			if sum.count > 0 && sum.count < len(list) && cost < best {
+				best, bestAxis, bestPlane = cost, axis, float64(i+1)
+			}
+		}
+	}
+	if bestAxis < 0 {
+		return // all centres in one point
+	}
+	from, size := low.axis(bestAxis), high.axis(bestAxis)-low.axis(bestAxis)
+	isLeft := func(tri triangle) bool {
+		return float64(min(planes-1, int((tri.centre.axis(bestAxis)-from)/size*planes))) < bestPlane
+	}
+	slices.SortStableFunc(list, func(a, b triangle) int {
+		switch left, other := isLeft(a), isLeft(b); {
+		case left == other:
+			return 0
+		case left:
+			return -1
+		}
+		return 1
+	})
+	middle := slices.IndexFunc(list, func(tri triangle) bool { return !isLeft(tri) })
+	first, count := n.first, n.count
+	children := len(t.nodes)
+	n.first, n.count = int32(children), 0
+	t.nodes = append(t.nodes, node{first: first, count: int32(middle)}, node{first: first + int32(middle), count: count - int32(middle)})
+	t.split(children)
+	t.split(children + 1)
+}
+
+// area is half the surface of a box.
+func area(low, high vector) float64 {
+	d := high.minus(low)
+	return float64(d.x*d.y) + float64(d.y*d.z) + float64(d.z*d.x)
+}
+
+// ray is a half line. The direction has length 1.
+type ray struct{ origin, direction vector }
+
+// at is the point at a distance along the ray.
+func (r ray) at(distance float64) vector { return r.origin.plus(r.direction.times(distance)) }
+
+// hit is where a ray meets a triangle: u and v are the shares of the second and third corner.
+type hit struct {
+	distance, u, v float64
+	triangle       int32 // -1: none
+}
+
+// nearest finds the first triangle nearer than limit. With any set it returns the first one it comes upon.
+func (t *tree) nearest(r ray, limit float64, any bool) hit {
+	best := hit{distance: limit, triangle: -1}
+	inverse := vector{1 / r.direction.x, 1 / r.direction.y, 1 / r.direction.z}
+	var stack [64]int32
+	depth := 0
+	current := int32(0)
+	if enters(&t.nodes[0], r.origin, inverse, best.distance) > best.distance {
+		return best
+	}
+	for {
+		n := &t.nodes[current]
+		if n.count > 0 {
+			for i := n.first; i < n.first+n.count; i++ {
+				t.triangles[i].meet(r, i, &best)
+			}
+			if any && best.triangle >= 0 {
+				return best
+			}
+		} else {
+			a, b := n.first, n.first+1
+			near, far := enters(&t.nodes[a], r.origin, inverse, best.distance), enters(&t.nodes[b], r.origin, inverse, best.distance)
+			if far < near {
+				a, b, near, far = b, a, far, near
+			}
+			if near <= best.distance {
+				if far <= best.distance && depth < len(stack) {
+					stack[depth] = b
+					depth++
+				}
+				current = a
+				continue
+			}
+		}
+		// The next box on the stack that is still nearer than what was found.
+		for {
+			if depth == 0 {
+				return best
+			}
+			depth--
+			current = stack[depth]
+			if enters(&t.nodes[current], r.origin, inverse, best.distance) <= best.distance {
+				break
+			}
+		}
+	}
+}
+
+// enters is the distance at which a ray enters a box, or more than limit if it misses it.
+func enters(n *node, origin, inverse vector, limit float64) float64 {
+	x0, x1 := (n.low.x-origin.x)*inverse.x, (n.high.x-origin.x)*inverse.x
+	if x0 > x1 {
+		x0, x1 = x1, x0
+	}
+	y0, y1 := (n.low.y-origin.y)*inverse.y, (n.high.y-origin.y)*inverse.y
+	if y0 > y1 {
+		y0, y1 = y1, y0
+	}
+	z0, z1 := (n.low.z-origin.z)*inverse.z, (n.high.z-origin.z)*inverse.z
+	if z0 > z1 {
+		z0, z1 = z1, z0
+	}
+	// Comparisons in this form pass over the NaN of a ray that runs within a side of the box.
+	in, out := 0.0, limit
+	if x0 > in {
+		in = x0
+	}
+	if y0 > in {
+		in = y0
+	}
+	if z0 > in {
+		in = z0
+	}
+	if x1 < out {
+		out = x1
+	}
+	if y1 < out {
+		out = y1
+	}
+	if z1 < out {
+		out = z1
+	}
+	if in > out {
+		return math.Inf(1)
+	}
+	return in
+}
+
+// meet records the hit of a ray if it is nearer than the best one (Möller and Trumbore, 1997).
+func (tri *triangle) meet(r ray, number int32, best *hit) {
+	p := r.direction.cross(tri.edge2)
+	determinant := tri.edge1.dot(p)
+	if determinant == 0 {
+		return
+	}
+	inverse := 1 / determinant
+	s := r.origin.minus(tri.corner)
+	u := float64(s.dot(p) * inverse)
+	if !(u >= 0 && u <= 1) {
+		return
+	}
+	q := s.cross(tri.edge1)
+	v := float64(r.direction.dot(q) * inverse)
+	if !(v >= 0 && u+v <= 1) {
+		return
+	}
+	if distance := float64(tri.edge2.dot(q) * inverse); distance > 1e-6 && distance < best.distance {
+		*best = hit{distance, u, v, number}
+	}
+}

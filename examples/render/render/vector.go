@@ -1,0 +1,85 @@
+package main
+
+import "math"
+
+// vector is a point, a direction or a colour. Its operations round every product before it is added (float64(a*b)),
+// because a compiler may otherwise fuse the two on some processors and change the last bit.
+type vector struct{ x, y, z float64 }
+
+func (a vector) plus(b vector) vector  { return vector{a.x + b.x, a.y + b.y, a.z + b.z} }
+func (a vector) minus(b vector) vector { return vector{a.x - b.x, a.y - b.y, a.z - b.z} }
+
+func (a vector) times(f float64) vector {
+	return vector{float64(a.x * f), float64(a.y * f), float64(a.z * f)}
+}
+
+func (a vector) by(b vector) vector {
+	return vector{float64(a.x * b.x), float64(a.y * b.y), float64(a.z * b.z)}
+}
+
+func (a vector) dot(b vector) float64 {
+	return float64(a.x*b.x) + float64(a.y*b.y) + float64(a.z*b.z)
+}
+
+func (a vector) cross(b vector) vector {
+	return vector{
+		float64(a.y*b.z) - float64(a.z*b.y),
+		float64(a.z*b.x) - float64(a.x*b.z),
+		float64(a.x*b.y) - float64(a.y*b.x),
+	}
+}
+
+// unit is the vector of length 1 in the same direction; the zero vector stays.
+func (a vector) unit() vector {
+	length := math.Sqrt(a.dot(a))
+	if length == 0 {
+		return a
+	}
+	return a.times(1 / length)
+}
+
+// mix goes from a to b as share goes from 0 to 1.
+func (a vector) mix(b vector, share float64) vector { return a.plus(b.minus(a).times(share)) }
+
+func (a vector) axis(i int) float64 {
+	switch i {
+	case 0:
+		return a.x
+	case 1:
+		return a.y
+	}
+	return a.z
+}
+
+func lower(a, b vector) vector {
+	return vector{min(a.x, b.x), min(a.y, b.y), min(a.z, b.z)}
+}
+
+func upper(a, b vector) vector {
+	return vector{max(a.x, b.x), max(a.y, b.y), max(a.z, b.z)}
+}
+
+// circle is sine and cosine of a number of turns, to about eight digits, with the same bits everywhere.
+func circle(turns float64) (sine, cosine float64) {
+	turns -= math.Floor(turns + 0.5)
+	// A quarter of the angle by its series, then doubled twice.
+	x := float64(turns * (math.Pi / 2))
+	x2 := float64(x * x)
+	sine = x * (1 - float64(x2/6*(1-float64(x2/20*(1-float64(x2/42*(1-x2/72)))))))
+	cosine = 1 - float64(x2/2*(1-float64(x2/12*(1-float64(x2/30*(1-float64(x2/56*(1-x2/90))))))))
+	for range 2 {
+		sine, cosine = 2*float64(sine*cosine), float64(cosine*cosine)-float64(sine*sine)
+	}
+	return sine, cosine
+}
+
+// around turns z to the direction of a unit normal n: the columns of a rotation (Duff and others, Journal of Computer
+// Graphics Techniques 6(1), 2017).
+func around(n, v vector) vector {
+	sign := math.Copysign(1, n.z)
+	a := -1 / (sign + n.z)
+	b := float64(float64(n.x*n.y) * a)
+	u := vector{1 + float64(float64(sign*n.x)*float64(n.x*a)), float64(sign * b), float64(-sign * n.x)}
+	w := vector{b, sign + float64(float64(n.y*n.y)*a), -n.y}
+	return u.times(v.x).plus(w.times(v.y)).plus(n.times(v.z))
+}
