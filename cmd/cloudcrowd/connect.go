@@ -1,0 +1,83 @@
+package main
+
+import (
+	"strings"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/client"
+	"cloudcrowd.dev/cloudcrowd/internal/link"
+)
+
+// errNoServer says that nothing tells which server to talk to.
+var errNoServer = cloudcrowd.Errorf(cloudcrowd.Unavailable, "no server is configured").
+	WithHint("start one here with `cloudcrowd server`, or log in to another with `cloudcrowd login ADMINLINK`")
+
+// target decides which server to talk to and as whom: options, then environment, then the stored context.
+func (a *app) target() (target, error) {
+	t := target{URL: first(a.server, a.getenv("CLOUDCROWD_SERVER"))}
+	if t.URL == "" {
+		c, err := a.loadContexts()
+		if err != nil {
+			return target{}, err
+		}
+		stored, ok := c.Targets[c.Current]
+		if !ok {
+			return target{}, errNoServer
+		}
+		t = stored
+	} else if strings.Contains(t.URL, "#") {
+		var err error
+		if t, err = targetOf(t.URL); err != nil {
+			return target{}, err
+		}
+	}
+	t.Token = first(a.token, a.getenv("CLOUDCROWD_TOKEN"), t.Token)
+	t.Pin = first(a.pin, a.getenv("CLOUDCROWD_PIN"), t.Pin)
+	return t, nil
+}
+
+// targetOf reads an admin link.
+func targetOf(text string) (target, error) {
+	l, err := link.Parse(text)
+	if err != nil {
+		return target{}, err
+	}
+	if l.Kind == link.Join {
+		return target{}, cloudcrowd.Errorf(cloudcrowd.Invalid, "this is a join link; it lets a worker join and no more").
+			WithHint("use it with `cloudcrowd worker --join`; the admin link is the other one that the server prints")
+	}
+	return target{URL: l.Server, Token: l.Secret, Pin: l.Pin}, nil
+}
+
+// connect makes a client of the chosen server. Nothing is sent yet.
+func (a *app) connect() (*client.Client, error) {
+	t, err := a.target()
+	if err != nil {
+		return nil, err
+	}
+	return t.connect()
+}
+
+func (t target) connect() (*client.Client, error) {
+	return client.New(client.Options{URL: t.URL, Token: t.Token, Pin: t.Pin, UserAgent: "cloudcrowd/" + version()})
+}
+
+// consoleJob is the address of a job in the console.
+func consoleJob(api *client.Client, id cloudcrowd.JobID) string {
+	return api.URL() + "/jobs/" + string(id)
+}
+
+// first is the first of some texts that is not empty.
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// link is an admin link to the target.
+func (t target) link() string {
+	return link.Link{Kind: link.Admin, Server: t.URL, Secret: t.Token, Pin: t.Pin}.String()
+}

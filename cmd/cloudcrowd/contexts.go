@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"cloudcrowd.dev/cloudcrowd"
+)
+
+// localContext is the name of the context that a server on this machine stores.
+const localContext = "local"
+
+// target says which server to talk to and as whom.
+type target struct {
+	URL   string `json:"url"`
+	Token string `json:"token,omitempty"`
+	Pin   string `json:"pin,omitempty"` // SHA-256 of a self-signed certificate; empty: the system's authorities decide
+}
+
+// contexts are the servers this user has logged in to. The file is readable by its owner only.
+type contexts struct {
+	Current string            `json:"current,omitempty"`
+	Targets map[string]target `json:"contexts"`
+
+	path string
+}
+
+// loadContexts reads the stored contexts; without a file there are none.
+func (a *app) loadContexts() (*contexts, error) {
+	dir := a.getenv("CLOUDCROWD_CONFIG_DIR")
+	if dir == "" {
+		base, err := os.UserConfigDir()
+		if err != nil {
+			return &contexts{Targets: map[string]target{}}, nil // no home: nothing stored, nothing to store
+		}
+		dir = filepath.Join(base, "cloudcrowd")
+	}
+	c := &contexts{path: filepath.Join(dir, "contexts.json")}
+	data, err := os.ReadFile(c.path)
+	if err == nil {
+		err = json.Unmarshal(data, c)
+		if err != nil {
+			return nil, cloudcrowd.Errorf(cloudcrowd.Invalid, "%s: %v", c.path, err).WithHint("remove the file and log in again")
+		}
+	}
+	if c.Targets == nil {
+		c.Targets = map[string]target{}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return c, nil
+}
+
+// save writes beside and renames, so that a reader never sees half a file.
+func (c *contexts) save() error {
+	if c.path == "" {
+		return cloudcrowd.Errorf(cloudcrowd.Invalid, "no folder to store contexts in").WithHint("set CLOUDCROWD_CONFIG_DIR")
+	}
+	if err := os.MkdirAll(filepath.Dir(c.path), 0o700); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(c.path), "contexts-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(append(data, '\n'))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), c.path)
+}
+
+// names are the contexts in order of name.
+func (c *contexts) names() []string {
+	var names []string
+	for name := range c.Targets {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// missing is the error for a context nobody stored.
+func (c *contexts) missing(name string) error {
+	err := cloudcrowd.Errorf(cloudcrowd.NotFound, "no context %q", name)
+	if near := nearest(name, c.names()); near != "" {
+		return err.WithHint("did you mean %q?", near)
+	}
+	return err.WithHint("`cloudcrowd login --list` lists them, `cloudcrowd login LINK --name %s` stores one", name)
+}
+
+// rememberLocal stores the server on this machine as the context "local" and chooses it, unless another context is chosen already.
+// It returns whether it is chosen now.
+func (a *app) rememberLocal(t target) (chosen bool, err error) {
+	c, err := a.loadContexts()
+	if err != nil {
+		return false, err
+	}
+	c.Targets[localContext] = t
+	if _, exists := c.Targets[c.Current]; !exists {
+		c.Current = localContext
+	}
+	return c.Current == localContext, c.save()
+}
+
+// forgetLocal removes the context "local" if it still is the given server.
+func (a *app) forgetLocal(t target) error {
+	c, err := a.loadContexts()
+	if err != nil || c.Targets[localContext] != t {
+		return err
+	}
+	delete(c.Targets, localContext)
+	if c.Current == localContext {
+		c.Current = ""
+	}
+	return c.save()
+}
+
+// describe is a context in one line, without its secret.
+func (t target) describe() string {
+	if t.Pin != "" {
+		return fmt.Sprintf("%s (certificate %.16s…)", t.URL, t.Pin)
+	}
+	return t.URL
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"github.com/spf13/cobra"
+)
+
+var fsckPage = page{
+	use:   "fsck --data FOLDER",
+	short: "recompute everything a server knows and say what disagrees",
+	text: `
+Replays the journal and recomputes balances, holds, leases, the states of
+jobs and tasks, the tables that lists are read from, and the digests of all
+blobs. Reads only, also beside a running server.
+
+Prints "clean", or each thing that disagrees, and ends with status 8 then.
+`,
+	examples: `
+cloudcrowd fsck --data /var/lib/cloudcrowd
+cloudcrowd fsck --data cloudcrowd-data --json
+`,
+	see: []string{"ledger check", "blobs verify"},
+}
+
+func (a *app) fsckCommand() *cobra.Command {
+	var dir string
+	c := fsckPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if err := isFolder("--data", dir); err != nil {
+			return err
+		}
+		report, err := checkFolder(ctx, dir)
+		if err != nil {
+			return err
+		}
+		if a.json {
+			err = a.object(report)
+		} else {
+			for _, p := range report.Problems {
+				a.printf("%s: %s\n", p.Subject, p.Text)
+			}
+			a.printf("%s\n", a.ink.state(report.Verdict))
+		}
+		if err == nil && report.Verdict != "clean" {
+			err = errReported{cloudcrowd.Unsuccessful}
+		}
+		return err
+	})
+	c.Flags().StringVar(&dir, "data", defaultData, "data `FOLDER` of the server")
+	return c
+}

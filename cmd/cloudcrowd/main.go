@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"cloudcrowd.dev/cloudcrowd/internal/sandbox/wasm"
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	if wasm.IsChild() {
+		wasm.ChildMain()
+		return
+	}
+	ctx, stop := interruptible()
+	code := realApp().main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// interruptible returns a context that the first Ctrl-C (or SIGTERM) ends; the second one ends the process at once.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() { // ends with the process
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitInterrupted)
+	}()
+	return ctx, cancel
+}
+
+// commands are all commands in the order of the manual.
+func (a *app) commands() []*cobra.Command {
+	return append([]*cobra.Command{
+		a.demoCommand(), a.serverCommand(), a.workerCommand(),
+		a.runCommand(), a.submitCommand(), a.jobsCommand(), a.jobCommand(), a.validateCommand(), a.planCommand(), a.schemaCommand(),
+		a.workersCommand(), a.accountCommand(), a.ledgerCommand(), a.tokensCommand(), a.blobsCommand(),
+		a.loginCommand(), a.consoleCommand(), a.fsckCommand(), a.benchCommand(), a.versionCommand(), a.completionCommand(),
+	}, topics()...)
+}

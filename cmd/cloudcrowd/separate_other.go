@@ -1,0 +1,13 @@
+//go:build !windows
+
+package main
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// separate puts a child into a process group of its own, so that Ctrl-C at the terminal reaches the parent alone, which then lets the child go.
+func separate(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+}

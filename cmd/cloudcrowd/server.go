@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"github.com/spf13/cobra"
+)
+
+var serverPage = page{
+	use:   "server [options]",
+	short: "run a server",
+	text: `
+Starts a server and serves until Ctrl-C: the API, the console, and the bus
+that workers connect to. Everything it knows is kept in the data folder; a
+server that is started again on the same folder, even after it was killed,
+continues all jobs. One server owns a folder at a time.
+
+When it serves, it prints the address of the console, an admin link (a secret:
+it may do everything) and a join link (a secret: machines that join with it
+earn for the operator's account), and stores the address as the context
+"local", so that other commands on this machine find it.
+
+On a loopback address it speaks plain HTTP. On any other address it speaks
+TLS: with --domain by a certificate that it gets and renews by ACME, with
+--cert and --key by those files, otherwise by a certificate of its own, whose
+fingerprint is part of the links, so that machines join securely without any
+set-up. The first Ctrl-C stops in order: no new leases, what is decided is
+written, connections close. A second one leaves at once; nothing that was
+acknowledged is lost.
+
+Every option can also be set by an environment variable and in a configuration
+file; see "cloudcrowd help environment".
+`,
+	examples: `
+cloudcrowd server
+cloudcrowd server --listen 0.0.0.0:8443 --data /var/lib/cloudcrowd
+cloudcrowd server --domain pool.example.org --email ops@example.org
+cloudcrowd server --config server.yaml --json
+`,
+	see: []string{"worker", "login", "fsck", "workers invite", "help environment"},
+}
+
+// Defaults of the server's options.
+const (
+	defaultListen  = "127.0.0.1:8700"
+	defaultData    = "cloudcrowd-data"
+	defaultAccount = "operator"
+	stopLimit      = 20 * time.Second // for stopping in order
+)
+
+// serverSettings are all settings of a server. The zero value of a field means its default.
+type serverSettings struct {
+	DataDir  string            // everything the server knows
+	Listen   string            // host:port; port 0 takes any free one
+	Domain   string            // get certificates for this name by ACME
+	Email    string            // contact given to the certificate authority
+	CertFile string            // PEM; with KeyFile instead of Domain
+	KeyFile  string            // PEM
+	Prices   cloudcrowd.Prices // posted
+	LogLevel string            // debug, info, warn, error
+}
+
+func (s *serverSettings) flags(c *cobra.Command) {
+	s.Prices = cloudcrowd.DefaultPrices
+	f := c.Flags()
+	f.String("config", "", "read settings from this YAML `FILE`")
+	f.StringVar(&s.DataDir, "data", defaultData, "keep everything in this `FOLDER`")
+	f.StringVar(&s.Listen, "listen", defaultListen, "`ADDRESS` and port to serve on")
+	f.StringVar(&s.Domain, "domain", "", "get certificates for this `NAME` by ACME; needs port 443 from outside")
+	f.StringVar(&s.Email, "email", "", "contact `ADDRESS` for the certificate authority")
+	f.StringVar(&s.CertFile, "cert", "", "certificate chain, PEM `FILE`")
+	f.StringVar(&s.KeyFile, "key", "", "private key of --cert, PEM `FILE`")
+	f.Float64Var(&s.Prices.CoreSecond, "price-core-second", s.Prices.CoreSecond, "`MICROCREDITS` for a second of the reference core")
+	f.Float64Var(&s.Prices.MemoryGiBSecond, "price-memory-gib-second", s.Prices.MemoryGiBSecond, "`MICROCREDITS` for a GiB of peak memory and second")
+	f.Float64Var(&s.Prices.StorageGiB, "price-storage-gib", s.Prices.StorageGiB, "`MICROCREDITS` for a GiB of output kept")
+	f.Int64Var((*int64)(&s.Prices.Minimum), "price-minimum", int64(s.Prices.Minimum), "least `MICROCREDITS` for an accepted attempt")
+	f.Float64Var(&s.Prices.FeePercent, "fee-percent", s.Prices.FeePercent, "`PERCENT` of every payment that goes to the platform")
+	f.StringVar(&s.LogLevel, "log", "info", "how much to log on stderr, `LEVEL`: debug, info, warn or error")
+}
+
+// check refuses settings that cannot work, naming the option.
+func (s *serverSettings) check() error {
+	switch {
+	case s.Domain != "" && s.CertFile != "":
+		return cloudcrowd.Fieldf("--domain", "cannot be used together with --cert").WithHint("choose one: a certificate by ACME, or your own files")
+	case (s.CertFile == "") != (s.KeyFile == ""):
+		return cloudcrowd.Fieldf("--cert", "--cert and --key belong together")
+	case s.Prices.FeePercent < 0 || s.Prices.FeePercent > 100:
+		return cloudcrowd.Fieldf("--fee-percent", "%v must be from 0 to 100", s.Prices.FeePercent)
+	case s.Prices.CoreSecond < 0 || s.Prices.MemoryGiBSecond < 0 || s.Prices.StorageGiB < 0 || s.Prices.Minimum < 0:
+		return cloudcrowd.Fieldf("--price-…", "prices must not be below zero")
+	case s.DataDir == "":
+		return cloudcrowd.Fieldf("--data", "must name a folder")
+	}
+	return oneOf("--log", s.LogLevel, "debug", "info", "warn", "error")
+}
+
+// serving is the last line of server with --json.
+type serving struct {
+	URL        string `json:"url"`
+	AdminToken string `json:"admin_token"`
+	Admin      string `json:"admin"`
+	Join       string `json:"join"`
+	Data       string `json:"data"`
+	Pid        int    `json:"pid"`
+}
+
+func (a *app) serverCommand() *cobra.Command {
+	var s serverSettings
+	var forgetful bool
+	var c *cobra.Command
+	c = serverPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if err := a.settle(c); err != nil {
+			return err
+		}
+		if err := s.check(); err != nil {
+			return err
+		}
+		return a.serve(ctx, s, !forgetful)
+	})
+	s.flags(c)
+	c.Flags().BoolVar(&forgetful, "no-context", false, "do not store the server as the context \"local\"")
+	return c
+}
+
+// serve runs a server until ctx ends.
+func (a *app) serve(ctx context.Context, s serverSettings, remember bool) error {
+	server, err := startServer(ctx, s, a.logger(s.LogLevel))
+	if err != nil {
+		return err
+	}
+	t, err := targetOf(server.AdminLink())
+	if err != nil {
+		return err
+	}
+	if remember {
+		if chosen, err := a.rememberLocal(t); err != nil {
+			a.notef("the context could not be stored: %v\n", err)
+		} else if !chosen {
+			a.notef("commands still talk to another server; `cloudcrowd login --use local` chooses this one\n")
+		}
+		defer a.forgetLocal(t)
+	}
+	data, _ := filepath.Abs(s.DataDir)
+	if a.json {
+		err = a.object(serving{server.URL(), server.AdminToken(), server.AdminLink(), server.JoinLink(), data, os.Getpid()})
+	} else {
+		a.printf("%s %s\n\n", a.ink.bold("CloudCrowd serves at"), server.URL())
+		a.facts("admin link", server.AdminLink(), "join link", server.JoinLink(), "data", data)
+		a.printf("\nOpen the admin link in a browser for the console. To lend a machine, there:\n  cloudcrowd worker --join '%s'\n\nCtrl-C stops.\n", server.JoinLink())
+	}
+	if err == nil {
+		err = waitFor(ctx, server)
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	defer cancel()
+	if stopErr := server.Stop(stopping); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+// waitFor returns when ctx ends (nil) or the server stops by itself (its error).
+func waitFor(ctx context.Context, server runningServer) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Wait() }()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		if err == nil && ctx.Err() == nil {
+			err = fmt.Errorf("the server stopped by itself")
+		}
+		return err
+	}
+}
