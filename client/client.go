@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/link"
 )
 
 // Options say which server to talk to, and as whom.
@@ -46,8 +47,8 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Pin != "" && !validPin(o.Pin) {
-		return nil, cloudcrowd.Fieldf("pin", "%q is not a fingerprint of 64 hexadecimal digits", o.Pin)
+	if err := link.CheckPin(o.Pin); err != nil {
+		return nil, err
 	}
 	if o.UserAgent == "" {
 		o.UserAgent = "cloudcrowd-client"
@@ -63,7 +64,7 @@ func New(o Options) (*Client, error) {
 	t.TLSClientConfig = TLSConfig(o.Pin)
 	t.MaxIdleConnsPerHost = 32
 	t.ExpectContinueTimeout = 3 * time.Second
-	if IsLoopback(u.Hostname()) {
+	if link.Loopback(u.Hostname()) {
 		t.Proxy = nil
 	}
 	c.http = &http.Client{

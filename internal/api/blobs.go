@@ -1,0 +1,221 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/client"
+	"cloudcrowd.dev/cloudcrowd/internal/authz"
+)
+
+const blobPath = "/v1/blobs/"
+
+func (h *Handler) blobRoutes() {
+	h.raw("GET /v1/blobs/{digest}", h.getBlob) // and HEAD
+	h.raw("PUT /v1/blobs/{digest}", h.putBlob)
+}
+
+func digestOf(r *http.Request) (cloudcrowd.Digest, error) {
+	d := cloudcrowd.Digest(r.PathValue("digest"))
+	if !d.Valid() {
+		return "", cloudcrowd.Fieldf("digest", "%.80q is not a digest: 64 lower-case hexadecimal characters", d)
+	}
+	return d, nil
+}
+
+func (h *Handler) getBlob(w http.ResponseWriter, r *http.Request) error {
+	d, err := digestOf(r)
+	if err != nil {
+		return err
+	}
+	ctx := r.Context()
+	if grant, ok := strings.CutPrefix(r.Header.Get("Authorization"), grantScheme); ok {
+		err = h.Signer.CheckRead(strings.TrimSpace(grant), d, h.Now())
+	} else {
+		err = h.mayReadBlob(ctx, authz.FromContext(ctx), d, cloudcrowd.JobID(r.URL.Query().Get("job")), r.URL.Query().Get("task"))
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Cache-Control", "private, max-age=31536000, immutable")
+	return h.serveBlob(w, r, d)
+}
+
+// mayReadBlob lets an account read what it uploaded, and what belongs to the job or task it names if that is its own. Everything else is not
+// there.
+func (h *Handler) mayReadBlob(ctx context.Context, p authz.Principal, d cloudcrowd.Digest, job cloudcrowd.JobID, task string) error {
+	if err := p.May(authz.ReadBlob); err != nil || authz.ScopeOf(p.Role, authz.ReadBlob) == authz.All {
+		return err
+	}
+	if has, err := h.uploads.has(ctx, p.Account, d); has || err != nil {
+		return err
+	}
+	if job != "" {
+		j, err := h.job(ctx, p, authz.ReadResults, job)
+		if err != nil {
+			return err
+		}
+		for _, o := range j.Outputs {
+			if o.Digest == d {
+				return nil
+			}
+		}
+	}
+	if task != "" {
+		t, err := h.task(ctx, p, authz.ReadResults, task)
+		if err != nil {
+			return err
+		}
+		if taskNames(&t, d) {
+			return nil
+		}
+	}
+	return notFound("blob", string(d))
+}
+
+// taskNames reports whether a blob is an output or log of the task or of one of its attempts.
+func taskNames(t *cloudcrowd.Task, d cloudcrowd.Digest) bool {
+	for _, o := range t.Outputs {
+		if o.Digest == d {
+			return true
+		}
+	}
+	for _, a := range t.Attempts {
+		if a.Result == nil {
+			continue
+		}
+		if a.Result.Log == d {
+			return true
+		}
+		for _, o := range a.Result.Outputs {
+			if o.Digest == d {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// serveBlob answers with a blob's bytes: ranges, HEAD and If-None-Match are understood, the ETag is the digest.
+func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, d cloudcrowd.Digest) error {
+	size, err := h.Blobs.Stat(r.Context(), d)
+	if err != nil {
+		return hide(err, "blob", string(d))
+	}
+	w.Header().Set("ETag", `"`+string(d)+`"`)
+	reader := &blobReader{ctx: r.Context(), blobs: h.Blobs, digest: d, size: size}
+	defer reader.Close()
+	http.ServeContent(w, r, "", time.Time{}, reader)
+	if reader.err != nil {
+		h.Log.ErrorContext(r.Context(), "blob cannot be read", "request", requestID(r.Context()), "blob", string(d), "err", reader.err)
+		panic(http.ErrAbortHandler) // the length was promised; a broken connection says that it was not kept
+	}
+	return nil
+}
+
+// blobReader is a blob as an io.ReadSeeker: it opens the store's stream where reading begins.
+type blobReader struct {
+	ctx    context.Context
+	blobs  Blobs
+	digest cloudcrowd.Digest
+	size   int64
+	at     int64
+	stream io.ReadCloser
+	err    error // of the store
+}
+
+// Read implements io.Reader.
+func (b *blobReader) Read(p []byte) (int, error) {
+	if b.at >= b.size {
+		return 0, io.EOF
+	}
+	if b.stream == nil {
+		if b.stream, b.err = b.blobs.Open(b.ctx, b.digest, b.at, b.size-b.at); b.err != nil {
+			return 0, b.err
+		}
+	}
+	n, err := b.stream.Read(p)
+	b.at += int64(n)
+	if err == io.EOF && b.at < b.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+// Seek implements io.Seeker.
+func (b *blobReader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += b.at
+	case io.SeekEnd:
+		offset += b.size
+	}
+	if offset != b.at {
+		b.Close()
+	}
+	b.at = offset
+	return offset, nil
+}
+
+// Close closes the open stream, if any.
+func (b *blobReader) Close() {
+	if b.stream != nil {
+		b.stream.Close()
+		b.stream = nil
+	}
+}
+
+func (h *Handler) putBlob(w http.ResponseWriter, r *http.Request) error {
+	d, err := digestOf(r)
+	if err != nil {
+		return err
+	}
+	size := r.ContentLength
+	if size < 0 {
+		return cloudcrowd.Fieldf("Content-Length", "the length of the blob must be said beforehand")
+	}
+	ctx := r.Context()
+	done := func() error { return nil }
+	if text, ok := strings.CutPrefix(r.Header.Get("Authorization"), grantScheme); ok {
+		grant, err := h.Signer.CheckUpload(strings.TrimSpace(text), h.Now())
+		if err != nil {
+			return err
+		}
+		release, err := h.quotas.reserve(grant, d, size)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if release != nil {
+				release()
+			}
+		}()
+		done = func() error { release = nil; return nil }
+	} else {
+		p := authz.FromContext(ctx)
+		if err := p.May(authz.UploadBlob); err != nil {
+			return err
+		}
+		done = func() error { return h.uploads.add(ctx, p.Account, d) }
+	}
+	if size > h.Limits.BlobBytes {
+		return cloudcrowd.Errorf(cloudcrowd.TooLarge, "%s are more than one blob may have: %s", cloudcrowd.Bytes(size), cloudcrowd.Bytes(h.Limits.BlobBytes))
+	}
+	if err := h.Blobs.Put(ctx, d, size, r.Body); err != nil {
+		return err
+	}
+	if err := done(); err != nil {
+		return err
+	}
+	w.Header().Set("ETag", `"`+string(d)+`"`)
+	w.Header().Set("Location", blobPath+string(d))
+	return writeJSON(w, http.StatusCreated, client.BlobAnswer{Digest: d, SizeBytes: size})
+}
