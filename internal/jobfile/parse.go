@@ -97,7 +97,7 @@ type parser struct {
 	file *File
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)[^:]*: (.*)$`)
+var yamlLine = regexp.MustCompile(`at L(\d+)[^:]*: (.*)$`)
 
 // root parses the text to its one document.
 func (p *parser) root(data []byte) (*yaml.Node, error) {
