@@ -1,5 +1,5 @@
-// Command mkwasm compiles the programs of the examples to WASM modules and stores them compressed beside their sources:
-// NAME/NAME.wasm.gz, and in toolchain.txt the version of Go that made them. The same version makes the same bytes.
+// Command mkwasm compiles the programs of the examples to WASM modules and stores them packed beside their sources, as
+// NAME/NAME.wasm.zst, and in toolchain.txt the version of Go that made them. The same version makes the same modules.
 //
 //	go run ./internal/mkwasm        in the folder examples; go generate runs it
 package main
@@ -20,12 +20,19 @@ func main() {
 }
 
 func run() error {
+	base, err := wasmbuild.Build(".", wasmbuild.Base)
+	if err != nil {
+		return err
+	}
 	for _, name := range wasmbuild.Names {
-		module, err := wasmbuild.Build(".", name)
-		if err != nil {
-			return err
+		module, against := base, []byte(nil)
+		if name != wasmbuild.Base {
+			if module, err = wasmbuild.Build(".", name); err != nil {
+				return err
+			}
+			against = base
 		}
-		packed, err := wasmbuild.Pack(module)
+		packed, err := wasmbuild.Pack(module, against)
 		if err != nil {
 			return err
 		}

@@ -3,10 +3,7 @@
 package wasmbuild
 
 import (
-	"bytes"
-	"compress/gzip"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +13,7 @@ import (
 var Names = []string{"kmers", "finance", "render", "logs", "physics"}
 
 // Path is where the packed module of an example lies, below the folder examples.
-func Path(name string) string { return name + "/" + name + ".wasm.gz" }
+func Path(name string) string { return name + "/" + name + ".wasm.zst" }
 
 // Build compiles the program of the named example below root, the folder examples. It needs the Go toolchain; its
 // output is part of the error.
@@ -34,29 +31,4 @@ func Build(root, name string) ([]byte, error) {
 		return nil, fmt.Errorf("compile %s: %w\n%s", name, err, output)
 	}
 	return os.ReadFile(target)
-}
-
-// Pack compresses a module; the same module packs to the same bytes under the same Go version.
-func Pack(module []byte) ([]byte, error) {
-	var buffer bytes.Buffer
-	w, err := gzip.NewWriterLevel(&buffer, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(module); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return buffer.Bytes(), nil
-}
-
-// Unpack undoes Pack.
-func Unpack(packed []byte) ([]byte, error) {
-	r, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, err
-	}
-	return io.ReadAll(r)
 }
