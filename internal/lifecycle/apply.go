@@ -1,0 +1,411 @@
+package lifecycle
+
+import (
+	"fmt"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/ledger"
+)
+
+// Out collects what applying a batch of events asks for outside the state.
+type Out struct {
+	Money    ledger.Batch
+	Charges  []cloudcrowd.Charge    // without shard and seq
+	Tasks    []cloudcrowd.TaskID    // became final, or were reopened
+	Attempts []cloudcrowd.AttemptID // became final
+	Jobs     []cloudcrowd.JobID     // submitted or ended
+	Records  []cloudcrowd.WorkerID  // standing changed
+
+	lastIssue string // id of the transfer that the last CreditsIssued made
+}
+
+// Apply changes the state by one event. It panics on an event that cannot follow from the state: a journal that holds one is corrupt, and
+// going on would spread it. Replay turns the panic into an error.
+func (s *State) Apply(ev Event, at cloudcrowd.Time, out *Out) {
+	switch {
+	case ev.JobSubmitted != nil:
+		s.applySubmitted(ev.JobSubmitted, at, out)
+	case ev.StageIndexed != nil:
+		s.stage(ev.StageIndexed.Job, ev.StageIndexed.Stage).Index = ev.StageIndexed.Index
+		s.Jobs[ev.StageIndexed.Job].refresh(at)
+	case ev.TaskCarved != nil:
+		s.applyCarved(ev.TaskCarved, at)
+	case ev.AttemptLeased != nil:
+		s.applyLeased(ev.AttemptLeased, at)
+	case ev.AttemptReported != nil:
+		s.applyReported(ev.AttemptReported, at)
+	case ev.AttemptEnded != nil:
+		s.applyEnded(ev.AttemptEnded, at, out)
+	case ev.TaskDone != nil:
+		s.applyDone(ev.TaskDone, at, out)
+	case ev.TaskFailed != nil:
+		s.applyFailed(ev.TaskFailed, at, out)
+	case ev.TaskReopened != nil:
+		s.applyReopened(ev.TaskReopened, at, out)
+	case ev.StageMerged != nil:
+		s.applyMerged(ev.StageMerged, at)
+	case ev.JobEnded != nil:
+		s.applyJobEnded(ev.JobEnded, at, out)
+	case ev.CreditsIssued != nil:
+		e := ev.CreditsIssued
+		n := out.Money.Issue(e.To, e.Amount, e.Note)
+		out.lastIssue = fmt.Sprintf("%d-%d-%d", s.Shard, s.Seq+1, n)
+		s.noteKey(e.By, e.Key, out.lastIssue, at)
+	default:
+		panic("lifecycle: event of an unknown kind")
+	}
+}
+
+func must(ok bool, format string, args ...any) {
+	if !ok {
+		panic("lifecycle: " + fmt.Sprintf(format, args...))
+	}
+}
+
+func (s *State) stage(job cloudcrowd.JobID, stage int32) *Stage {
+	j := s.Jobs[job]
+	must(j != nil && int(stage) < len(j.Stages), "event about unknown stage %s-%d", job, stage)
+	return j.Stages[stage]
+}
+
+func (s *State) task(id cloudcrowd.TaskID) (*Job, *Stage, *Task) {
+	j, st, t := s.FindTask(id)
+	must(t != nil, "event about unknown task %s", id)
+	return j, st, t
+}
+
+func (s *State) attempt(id cloudcrowd.AttemptID) (*Job, *Stage, *Task, *Attempt) {
+	j, st, t, a := s.Find(id)
+	must(a != nil, "event about unknown attempt %s", id)
+	return j, st, t, a
+}
+
+func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
+	must(s.Jobs[e.Job] == nil, "job %s submitted twice", e.Job)
+	j := &Job{ID: e.Job, Account: e.Account, Spec: e.Spec, SubmittedAt: at, Deadline: e.Deadline, State: cloudcrowd.JobRunning,
+		Budget: e.Spec.Budget, Workers: map[cloudcrowd.WorkerID]*Part{}}
+	for range e.Spec.Stages {
+		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, open: map[int32]struct{}{}})
+	}
+	s.Jobs[e.Job] = j
+	s.noteKey(e.Account, e.Key, string(e.Job), at)
+	out.Money.Hold(cloudcrowd.Hold{Job: e.Job, Account: e.Account, Amount: e.Spec.Budget, State: cloudcrowd.HoldPending, At: at})
+	out.Jobs = append(out.Jobs, e.Job)
+	j.refresh(at)
+}
+
+func (s *State) applyCarved(e *TaskCarved, at cloudcrowd.Time) {
+	j := s.Jobs[e.Task.Job]
+	st := s.stage(e.Task.Job, e.Task.Stage)
+	must(int(e.Task.Index) == len(st.Tasks), "task %s carved out of order", e.Task)
+	st.Tasks = append(st.Tasks, &Task{Unit: e.Unit, Level: e.Level, Pos: e.Pos, Final: e.Final, State: cloudcrowd.TaskWaiting,
+		Quorum: e.Quorum, Start: e.Start, Alone: e.Alone, Need: e.Need, CreatedAt: at})
+	st.open[e.Task.Index] = struct{}{}
+	if j.Spec.Stages[e.Task.Stage].Merge != nil {
+		for len(st.Levels) <= int(e.Level) {
+			st.Levels = append(st.Levels, nil)
+		}
+		must(len(st.Levels[e.Level]) == int(e.Pos), "merge node %s at level %d out of order", e.Task, e.Level)
+		st.Levels[e.Level] = append(st.Levels[e.Level], e.Task.Index)
+	} else {
+		must(e.Unit.Lo == st.Next, "task %s starts at %d, the cursor is at %d", e.Task, e.Unit.Lo, st.Next)
+		st.Next = e.Unit.Hi
+	}
+	if st.StartedAt == 0 {
+		st.StartedAt = at
+	}
+	j.refresh(at)
+}
+
+func (s *State) part(j *Job, w cloudcrowd.WorkerID, owner cloudcrowd.AccountID) *Part {
+	p := j.Workers[w]
+	if p == nil {
+		p = &Part{Owner: owner}
+		j.Workers[w] = p
+	}
+	return p
+}
+
+func (s *State) record(w cloudcrowd.WorkerID, out *Out) *cloudcrowd.Record {
+	r := s.Records[w]
+	if r == nil {
+		r = &cloudcrowd.Record{}
+		s.Records[w] = r
+	}
+	out.Records = append(out.Records, w)
+	return r
+}
+
+func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
+	j, st, t := s.task(e.ID.Task)
+	must(int(e.ID.N) == len(t.Attempts)+1, "attempt %s leased out of order", e.ID)
+	must(j.State == cloudcrowd.JobRunning, "attempt %s leased of a job that is %s", e.ID, j.State)
+	must(e.Reserve <= j.Available(), "attempt %s reserves %d of %d", e.ID, e.Reserve, j.Available())
+	t.Attempts = append(t.Attempts, &Attempt{N: e.ID.N, Worker: e.Worker, Owner: e.Owner, Trusted: e.Trusted, State: cloudcrowd.AttemptLeased,
+		Round: t.Round, LeasedAt: at, Reserve: e.Reserve, Expected: e.Expected, Speed: e.Speed, Why: e.Why})
+	j.Reserved += e.Reserve
+	j.Attempts++
+	st.Running++
+	s.part(j, e.Worker, e.Owner).Attempts++
+	t.refresh()
+}
+
+func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
+	j, st, t, a := s.attempt(e.ID)
+	must(a.State == cloudcrowd.AttemptLeased || a.State == cloudcrowd.AttemptLost, "attempt %s reported while %s", e.ID, a.State)
+	if a.State == cloudcrowd.AttemptLeased {
+		st.Running--
+	} else { // late, but the first: its lease had expired and its reserve was released
+		a.Reserve = min(a.Reserve, j.Available())
+		j.Reserved += a.Reserve
+		j.Failed--
+		j.Workers[a.Worker].Failed--
+	}
+	a.State, a.EndedAt = cloudcrowd.AttemptReported, at
+	a.Result, a.Digest, a.CoreSeconds = &e.Result, e.Digest, e.CoreSeconds
+	s.part(j, a.Worker, a.Owner).CPUSeconds += e.Result.Usage.CPUSeconds
+	st.Largest = max(st.Largest, t.Unit.Hi-t.Unit.Lo)
+	if units := float64(t.Unit.Hi - t.Unit.Lo); units > 0 {
+		// Later results weigh more: half of what was known fades with every 16 results or so.
+		const keep = 0.95
+		st.SeenUnits = st.SeenUnits*keep + units
+		st.SeenCore = st.SeenCore*keep + e.CoreSeconds
+	}
+	t.refresh()
+}
+
+func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
+	j, st, t, a := s.attempt(e.ID)
+	must(!a.State.Ended(), "attempt %s ends twice", e.ID)
+	if a.State == cloudcrowd.AttemptLeased {
+		st.Running--
+	}
+	j.Reserved -= a.Reserve
+	a.State, a.EndedAt, a.Verdict = e.State, at, e.Verdict
+	if e.Result != nil {
+		a.Result = e.Result
+	}
+	p := s.part(j, a.Worker, a.Owner)
+	switch e.State {
+	case cloudcrowd.AttemptFailed:
+		a.CoreSeconds = e.CoreSeconds
+		j.Failed++
+		p.Failed++
+		if e.Result != nil && e.Result.Outcome.ProgramFault() {
+			t.Failures++
+			s.record(a.Worker, out).Failed++
+		} else {
+			t.Mishaps++
+		}
+	case cloudcrowd.AttemptLost:
+		j.Failed++
+		p.Failed++
+		t.Mishaps++
+		s.record(a.Worker, out).Lost++
+	}
+	t.refresh()
+	out.Attempts = append(out.Attempts, e.ID)
+}
+
+// pay books charges for attempts of a task.
+func (s *State) pay(j *Job, st *Stage, id cloudcrowd.TaskID, t *Task, paid []Paid, at cloudcrowd.Time, out *Out) {
+	for _, p := range paid {
+		a := t.Attempts[p.N-1]
+		must(a.Charge == 0, "attempt %s-%d is paid twice", id, p.N)
+		a.Charge, a.Fee, a.CoreSeconds = p.Gross, p.Fee, p.CoreSeconds
+		t.Cost += p.Gross
+		st.Cost += p.Gross
+		if p.Deferred {
+			a.Deferred = true
+			j.Deferred += p.Gross
+			continue
+		}
+		j.Posted += p.Gross
+		s.post(j, cloudcrowd.AttemptID{Task: id, N: p.N}, a, at, out)
+	}
+}
+
+// post pays one attempt's charge out.
+func (s *State) post(j *Job, id cloudcrowd.AttemptID, a *Attempt, at cloudcrowd.Time, out *Out) {
+	c := cloudcrowd.Charge{Attempt: id, Worker: a.Worker, Requester: j.Account, Owner: a.Owner, Gross: a.Charge, Fee: a.Fee, CoreSeconds: a.CoreSeconds, At: at}
+	out.Money.Post(c)
+	out.Charges = append(out.Charges, c)
+	s.part(j, a.Worker, a.Owner).Earned += a.Charge - a.Fee
+	s.record(a.Worker, out).Earned += a.Charge - a.Fee
+}
+
+func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
+	j, st, t := s.task(e.Task)
+	must(t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning, "task %s done while %s", e.Task, t.State)
+	must(e.Canonical >= 1 && int(e.Canonical) <= len(t.Attempts), "task %s has no attempt %d", e.Task, e.Canonical)
+	canon := t.Attempts[e.Canonical-1]
+	refused := map[int32]bool{}
+	for _, n := range e.Refused {
+		refused[n] = true
+	}
+	parties := map[string]bool{}
+	for _, a := range t.Attempts {
+		if a.Round == t.Round && a.State == cloudcrowd.AttemptReported && !refused[a.N] {
+			parties[a.Party()] = true
+		}
+	}
+	for _, a := range t.Attempts {
+		if a.Round != t.Round || a.State != cloudcrowd.AttemptReported {
+			continue
+		}
+		j.Reserved -= a.Reserve
+		a.Reserve = 0
+		p, r := s.part(j, a.Worker, a.Owner), s.record(a.Worker, out)
+		if refused[a.N] {
+			a.State = cloudcrowd.AttemptRefused
+			a.Verdict = fmt.Sprintf("refused: its result %s differs from %s, which %d independent parties returned", a.Digest.Short(), canon.Digest.Short(), len(parties))
+			if a.Deferred { // accepted alone before, never paid out
+				j.Deferred -= a.Charge
+				t.Cost -= a.Charge
+				st.Cost -= a.Charge
+				a.Charge, a.Fee, a.Deferred = 0, 0, false
+				r.Unchecked--
+				p.Accepted--
+			}
+			r.Invalid++
+			r.Streak, r.LastInvalid = 0, at
+			p.Refused++
+			st.Refused++
+			j.Refused++
+		} else {
+			again := a.Deferred // its acceptance was already counted
+			a.State = cloudcrowd.AttemptAccepted
+			if len(parties) > 1 {
+				a.Verdict = fmt.Sprintf("accepted: %d independent parties returned %s", len(parties), a.Digest.Short())
+				r.Valid++
+				r.Streak++
+				if again {
+					r.Unchecked--
+				}
+			} else {
+				a.Verdict = "accepted alone: " + t.Need
+				r.Unchecked++
+			}
+			if !again {
+				p.Accepted++
+			}
+		}
+		out.Attempts = append(out.Attempts, cloudcrowd.AttemptID{Task: e.Task, N: a.N})
+	}
+	t.State, t.EndedAt, t.Canonical, t.Outputs = cloudcrowd.TaskDone, at, e.Canonical, canon.Result.Outputs
+	s.pay(j, st, e.Task, t, e.Paid, at, out)
+	st.Done++
+	st.UnitsDone += t.Unit.Hi - t.Unit.Lo
+	delete(st.open, e.Task.Index)
+	out.Tasks = append(out.Tasks, e.Task)
+	j.refresh(at)
+}
+
+func (s *State) applyFailed(e *TaskFailed, at cloudcrowd.Time, out *Out) {
+	j, st, t := s.task(e.Task)
+	t.State, t.EndedAt, t.Reason = cloudcrowd.TaskFailed, at, e.Reason
+	s.pay(j, st, e.Task, t, e.Paid, at, out)
+	st.Failed++
+	delete(st.open, e.Task.Index)
+	out.Tasks = append(out.Tasks, e.Task)
+}
+
+func (s *State) applyReopened(e *TaskReopened, at cloudcrowd.Time, out *Out) {
+	j, st, t := s.task(e.Task)
+	if t.State == cloudcrowd.TaskDone {
+		st.Done--
+		st.UnitsDone -= t.Unit.Hi - t.Unit.Lo
+	}
+	if e.Redo {
+		t.Round++
+		t.Canonical, t.Outputs = 0, nil
+	} else {
+		must(t.State == cloudcrowd.TaskDone, "task %s is checked again while %s", e.Task, t.State)
+		t.Attempts[t.Canonical-1].State = cloudcrowd.AttemptReported
+	}
+	t.State, t.EndedAt, t.Quorum, t.Start, t.Alone = cloudcrowd.TaskWaiting, 0, e.Quorum, e.Quorum, false
+	t.Need = e.Reason
+	st.open[e.Task.Index] = struct{}{}
+	t.refresh()
+	out.Tasks = append(out.Tasks, e.Task)
+	j.refresh(at)
+}
+
+func (s *State) applyMerged(e *StageMerged, at cloudcrowd.Time) {
+	st := s.stage(e.Job, e.Stage)
+	if st.StartedAt == 0 {
+		st.StartedAt = at
+	}
+	st.Merged, st.Outputs = !e.Redo, e.Outputs
+	s.Jobs[e.Job].refresh(at)
+}
+
+func (s *State) applyJobEnded(e *JobEnded, at cloudcrowd.Time, out *Out) {
+	j := s.Jobs[e.Job]
+	must(j != nil && j.State == cloudcrowd.JobRunning, "job %s ends twice", e.Job)
+	for si, st := range j.Stages {
+		for ti, t := range st.Tasks {
+			for _, a := range t.Attempts {
+				must(a.State != cloudcrowd.AttemptLeased, "job %s ends with attempt %d-%d-%d leased", e.Job, si, ti, a.N)
+				id := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: j.ID, Stage: int32(si), Index: int32(ti)}, N: a.N}
+				if a.Deferred && a.State == cloudcrowd.AttemptAccepted {
+					a.Deferred = false
+					j.Deferred -= a.Charge
+					j.Posted += a.Charge
+					s.post(j, id, a, at, out)
+				}
+			}
+		}
+	}
+	j.State, j.Reason, j.EndedAt = e.State, e.Reason, at
+	s.learn(j, at)
+	out.Money.Finish(e.Job, e.Hold)
+	out.Jobs = append(out.Jobs, e.Job)
+}
+
+// Forget drops an ended job from memory, after its rows are in the readable tables.
+func (s *State) Forget(id cloudcrowd.JobID) {
+	if j := s.Jobs[id]; j != nil && j.State.Ended() {
+		delete(s.Jobs, id)
+	}
+}
+
+// noteKey keeps a key's meaning; keys older than a day are dropped.
+func (s *State) noteKey(account cloudcrowd.AccountID, key, made string, at cloudcrowd.Time) {
+	if key == "" {
+		return
+	}
+	const day = 24 * 3600 * 1e6
+	if len(s.Keys) > 10_000 {
+		for k, v := range s.Keys {
+			if at-v.At > day {
+				delete(s.Keys, k)
+			}
+		}
+	}
+	s.Keys[string(account)+"/"+key] = Key{Made: made, At: at}
+}
+
+// learn keeps what the job's stages cost per unit, for the plans of later jobs.
+func (s *State) learn(j *Job, at cloudcrowd.Time) {
+	const most = 10_000
+	for i, st := range j.Stages {
+		if per := st.CoreSecondsPerUnit(); per > 0 && st.Done > 0 && len(s.Rates) < most {
+			s.Rates[RateKey(&j.Spec.Stages[i])] = Rate{PerUnit: per, Tasks: st.Done, At: at}
+		}
+	}
+}
+
+// RateKey names what makes the cost of a unit comparable: the program, its arguments as written and the kind of unit.
+func RateKey(spec *cloudcrowd.Stage) string {
+	p, kind := spec.Run, "whole"
+	if spec.Merge != nil {
+		p, kind = spec.Merge.Program, "merge"
+	} else if spec.Split != nil {
+		kind = string(spec.Split.Kind)
+	}
+	if p == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s %s %q", p.Module, kind, p.Args)
+}

@@ -1,0 +1,440 @@
+package lifecycle
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/decompose"
+	"cloudcrowd.dev/cloudcrowd/internal/market"
+	"cloudcrowd.dev/cloudcrowd/internal/scheduler"
+	"cloudcrowd.dev/cloudcrowd/internal/verify"
+)
+
+// source is a stage that may have work: open tasks that want attempts, then whatever its cursor or merge tree gives next.
+type source struct {
+	job   *Job
+	stage int
+	rank  float64
+	share int64
+	order int
+}
+
+// Assign hands out leases: work is taken by fair share of the requesters, then longest remaining path, then age, and each piece goes where it
+// finishes earliest. It returns the new attempts; their workers' Held is updated, expires being when a lease ends unless extended.
+func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) []cloudcrowd.AttemptID {
+	free, slots := 0, 0
+	for _, w := range workers {
+		if w.Closed {
+			continue
+		}
+		slots += w.Slots
+		free += w.Free()
+	}
+	if free == 0 && !d.anyFailures() {
+		return nil
+	}
+	for _, w := range workers {
+		w.Prepare(d.At)
+	}
+	a := assigner{d: d, workers: workers, slots: slots, free: free, planned: 4*slots + 16, expires: expires}
+	for _, src := range d.sources() {
+		a.openTasks(src)
+		a.carve(src)
+	}
+	return a.leased
+}
+
+// anyFailures reports whether a task waits that has failed somewhere: it may have to fail everywhere even if no slot is free.
+func (d *Decider) anyFailures() bool {
+	for _, j := range d.State.Jobs {
+		if j.Failed > 0 && !j.State.Ended() {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Decider) sources() []source {
+	running := map[cloudcrowd.AccountID]int64{}
+	var list []source
+	for n, id := range d.State.order() {
+		j := d.State.Jobs[id]
+		if j.State.Ended() {
+			continue
+		}
+		ranks := j.Ranks()
+		for i, st := range j.Stages {
+			running[j.Account] += st.Running
+			if st.State == cloudcrowd.StageRunning {
+				list = append(list, source{job: j, stage: i, rank: ranks[i], order: n})
+			}
+		}
+	}
+	for i := range list {
+		list[i].share = running[list[i].job.Account]
+	}
+	slices.SortStableFunc(list, func(a, b source) int {
+		return cmp.Or(cmp.Compare(a.share, b.share), cmp.Compare(b.rank, a.rank), cmp.Compare(a.order, b.order))
+	})
+	return list
+}
+
+// Ranks are the upward ranks of a job's stages in seconds: the estimated time of one of its tasks on the reference core and of the longest path after it.
+func (j *Job) Ranks() []float64 {
+	ranks := make([]float64, len(j.Stages))
+	for i := len(j.Stages) - 1; i >= 0; i-- {
+		after := 0.0
+		for k := i + 1; k < len(j.Stages); k++ {
+			if slices.Contains(j.Spec.Stages[k].After, j.Spec.Stages[i].Name) {
+				after = math.Max(after, ranks[k])
+			}
+		}
+		ranks[i] = j.expect(i, 0) + after
+	}
+	return ranks
+}
+
+// expect estimates the normalised core-seconds of a task of a stage with the given units (0: a typical task).
+func (j *Job) expect(i int, units int64) float64 {
+	st, spec := j.Stages[i], &j.Spec.Stages[i]
+	target := float64(spec.Target) / 1e9
+	per := st.CoreSecondsPerUnit()
+	switch {
+	case per <= 0:
+		return target
+	case units > 0:
+		return per * float64(units)
+	case decompose.Divisible(spec.Split):
+		return target
+	}
+	return per * float64(max(st.Largest, 1))
+}
+
+type assigner struct {
+	d       *Decider
+	workers []*scheduler.Worker
+	slots   int // of all open workers
+	free    int
+	planned int // pieces that may still be booked on busy workers, to bound the look-ahead
+	expires cloudcrowd.Time
+	leased  []cloudcrowd.AttemptID
+}
+
+// openTasks serves tasks that exist and want more attempts.
+func (a *assigner) openTasks(src source) {
+	st := src.job.Stages[src.stage]
+	if len(st.open) == 0 {
+		return
+	}
+	for _, ti := range sortedKeys(st.open) {
+		if src.job.State.Ended() || a.planned <= 0 {
+			return
+		}
+		id := cloudcrowd.TaskID{Job: src.job.ID, Stage: int32(src.stage), Index: ti}
+		for range st.Tasks[ti].Wanted() {
+			if !a.serve(src, id, st.Tasks[ti]) {
+				break
+			}
+		}
+	}
+}
+
+// serve places one attempt of an existing task; false if that is not possible now.
+func (a *assigner) serve(src source, id cloudcrowd.TaskID, t *Task) bool {
+	it := a.d.item(src.job, src.stage, id, t)
+	it.Rank = src.rank
+	c := scheduler.Place(it, a.workers)
+	if c.Worker == nil {
+		// Somebody it was lost or broken on before is better than nobody.
+		again := it
+		again.Excluded = a.d.barred(src.job, src.stage, t, true)
+		if c = scheduler.Place(again, a.workers); c.Worker == nil {
+			if a.failedEverywhere(t) {
+				a.d.FailTask(id, "failed on every worker that is here")
+			}
+			return false
+		}
+	}
+	if !c.Now {
+		c.Worker.Book(c.Why.RunSeconds)
+		a.planned--
+		return false
+	}
+	return a.lease(src, id, t, c, it)
+}
+
+// failedEverywhere reports whether the program failed on every worker that takes work, at least one.
+func (a *assigner) failedEverywhere(t *Task) bool {
+	if t.Failures == 0 {
+		return false
+	}
+	failed := map[cloudcrowd.WorkerID]bool{}
+	for _, at := range t.Attempts {
+		if at.State == cloudcrowd.AttemptLeased || at.State == cloudcrowd.AttemptReported {
+			return false
+		}
+		if at.State == cloudcrowd.AttemptFailed && at.Result != nil && at.Result.Outcome.ProgramFault() {
+			failed[at.Worker] = true
+		}
+	}
+	for _, w := range a.workers {
+		if !w.Closed && !failed[w.ID] && !verify.Exiled(a.d.State.Record(w.ID), a.d.At) {
+			return false
+		}
+	}
+	return true
+}
+
+// carve cuts new tasks while somebody can take them at once.
+func (a *assigner) carve(src source) {
+	j, i := src.job, src.stage
+	st, spec := j.Stages[i], &j.Spec.Stages[i]
+	later := int64(0) // pieces booked on workers that are still busy
+	for a.free > 0 && !j.State.Ended() {
+		probing := decompose.Divisible(spec.Split) && st.SeenUnits == 0
+		if probing && len(st.Tasks) >= a.slots {
+			return // wait for a first measurement
+		}
+		cut, ok := a.next(j, i, 0)
+		if !ok {
+			return
+		}
+		id := cloudcrowd.TaskID{Job: j.ID, Stage: int32(i), Index: int32(len(st.Tasks))}
+		it := scheduler.Item{CoreSeconds: j.expect(i, cut.unit.Hi-cut.unit.Lo), MemoryBytes: spec.Resources.MemoryBytes, Blobs: j.blobs(i, cut.unit, cut.level),
+			Excluded: a.d.barred(j, i, nil, false), Rank: src.rank, FreeOnly: decompose.Divisible(spec.Split)}
+		c := scheduler.Place(it, a.workers)
+		if c.Worker == nil {
+			return
+		}
+		if !c.Now {
+			// A faster worker frees soon: this piece waits for it, the one after may suit somebody else.
+			c.Worker.Book(c.Why.RunSeconds)
+			a.planned--
+			later += cut.unit.Hi - cut.unit.Lo
+			if total, _ := j.Total(i); spec.Merge != nil || st.Next+later >= total || a.planned <= 0 {
+				return
+			}
+			continue
+		}
+		if decompose.Divisible(spec.Split) {
+			cut, _ = a.next(j, i, c.Worker.Speed)
+			it.CoreSeconds = j.expect(i, cut.unit.Hi-cut.unit.Lo)
+			c.Why.FinishSeconds -= c.Why.RunSeconds
+			c.Why.RunSeconds = it.CoreSeconds / math.Max(c.Worker.Speed, 0.01)
+			c.Why.FinishSeconds += c.Why.RunSeconds
+		}
+		if !a.affordable(j, i, it.CoreSeconds) {
+			return
+		}
+		need := verify.ForTask(spec.Verify, a.d.State.Record(c.Worker.ID), a.d.trusted(c.Worker.Owner, j), a.d.Rand.Float64())
+		a.d.emit(Event{TaskCarved: &TaskCarved{Task: id, Unit: cut.unit, Level: cut.level, Pos: cut.pos, Final: cut.final,
+			Quorum: need.Quorum, Start: need.Start, Alone: need.Alone, Need: need.Why}})
+		t := st.Tasks[id.Index]
+		if !a.lease(src, id, t, c, it) {
+			return
+		}
+		for range t.Wanted() {
+			if !a.serve(src, id, t) {
+				break
+			}
+		}
+	}
+}
+
+// next finds what the stage gives next, sized for a worker of the given speed (0: a typical one). It changes nothing.
+func (a *assigner) next(j *Job, i int, speed float64) (node, bool) {
+	st, spec := j.Stages[i], &j.Spec.Stages[i]
+	if spec.Merge != nil {
+		return j.nextNode(i)
+	}
+	total, _ := j.Total(i)
+	if st.Next >= total {
+		return node{}, false
+	}
+	if spec.Split != nil && spec.Split.Kind == cloudcrowd.SplitEach {
+		if _, ok := j.Part(j.Spec.StageIndex(spec.Split.Stage), st.Next); !ok {
+			return node{}, false
+		}
+	}
+	if speed <= 0 {
+		speed = 1
+	}
+	want := scheduler.Chunk(st.CoreSecondsPerUnit(), float64(spec.Target)/1e9, speed, total-st.Next, total, st.Largest, a.slots)
+	return node{unit: cloudcrowd.Unit{Lo: st.Next, Hi: decompose.NextHi(spec.Split, st.Index, total, st.Next, want)}}, true
+}
+
+// reserve is what is set aside for an attempt expected to take the given core-seconds: four times that and a second, for estimates are rough.
+func (d *Decider) reserve(j *Job, i int, core float64) cloudcrowd.Credits {
+	return market.Ceiling(d.Prices, 4*core+1, j.Spec.Stages[i].Resources)
+}
+
+// affordable reports whether budget is left for an attempt. A job with nothing under way and too little left has failed.
+func (a *assigner) affordable(j *Job, i int, core float64) bool {
+	if a.d.reserve(j, i, core) <= j.Available() {
+		return true
+	}
+	if j.Reserved > 0 {
+		return false // something may still be released
+	}
+	if market.Ceiling(a.d.Prices, core, j.Spec.Stages[i].Resources) <= j.Available() {
+		return true
+	}
+	a.d.Fail(j.ID, fmt.Sprintf("the budget of %s credits is used up (%s paid or owed) before stage %s was done; submit again with a larger budget",
+		j.Budget, j.Posted+j.Deferred, j.Spec.Stages[i].Name))
+	return false
+}
+
+func (a *assigner) lease(src source, id cloudcrowd.TaskID, t *Task, c scheduler.Choice, it scheduler.Item) bool {
+	j, w := src.job, c.Worker
+	if !a.affordable(j, src.stage, it.CoreSeconds) {
+		return false
+	}
+	attempt := cloudcrowd.AttemptID{Task: id, N: int32(len(t.Attempts)) + 1}
+	c.Why.Purpose = purpose(t)
+	a.d.emit(Event{AttemptLeased: &AttemptLeased{ID: attempt, Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j),
+		Reserve: min(a.d.reserve(j, src.stage, it.CoreSeconds), j.Available()), Expected: c.Why.RunSeconds + c.Why.FetchSeconds, Speed: w.Speed, Why: c.Why}})
+	w.Held[attempt] = &scheduler.Held{MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires}
+	w.Book(c.Why.RunSeconds + c.Why.FetchSeconds)
+	for _, b := range it.Blobs {
+		w.Cached[b.Digest] = struct{}{}
+	}
+	a.leased = append(a.leased, attempt)
+	a.free--
+	return true
+}
+
+// purpose says why a task gets another attempt.
+func purpose(t *Task) string {
+	votes, leased := 0, 0
+	for _, a := range t.Attempts {
+		switch {
+		case a.Round != t.Round:
+		case a.State == cloudcrowd.AttemptReported:
+			votes++
+		case a.State == cloudcrowd.AttemptLeased:
+			leased++
+		}
+	}
+	v := verify.Quorum(t.Votes(), t.Quorum)
+	switch {
+	case v.Disagree:
+		return "tie-break"
+	case votes+leased > 0:
+		return "replica"
+	case t.Round > 0:
+		return "redo"
+	case len(t.Attempts) > 0:
+		return "retry"
+	}
+	return "first"
+}
+
+func (d *Decider) trusted(owner cloudcrowd.AccountID, j *Job) bool {
+	return owner == j.Account || owner == d.Operator && owner != ""
+}
+
+// item describes a further attempt of an existing task.
+func (d *Decider) item(j *Job, i int, id cloudcrowd.TaskID, t *Task) scheduler.Item {
+	return scheduler.Item{CoreSeconds: j.expect(i, t.Unit.Hi-t.Unit.Lo), MemoryBytes: j.Spec.Stages[i].Resources.MemoryBytes,
+		Blobs: j.blobs(i, t.Unit, t.Level), Excluded: d.barred(j, i, t, false)}
+}
+
+// barred says why a worker may not have an attempt of a task (nil: of a new one). lenient lets workers try again where the task was lost or broken before.
+func (d *Decider) barred(j *Job, i int, t *Task, lenient bool) func(*scheduler.Worker) string {
+	unverified := j.Spec.Stages[i].Verify.None
+	return func(w *scheduler.Worker) string {
+		if verify.Exiled(d.State.Record(w.ID), d.At) {
+			return "is distrusted after wrong results"
+		}
+		if t == nil {
+			return ""
+		}
+		for _, a := range t.Attempts {
+			switch a.State {
+			case cloudcrowd.AttemptLeased, cloudcrowd.AttemptReported:
+				if a.Round != t.Round {
+					continue
+				}
+				if a.Worker == w.ID {
+					return "already has a replica of it"
+				}
+				if a.Owner == w.Owner && !a.Trusted && !unverified {
+					return "belongs to the owner of another replica"
+				}
+			case cloudcrowd.AttemptFailed:
+				fault := a.Result != nil && a.Result.Outcome.ProgramFault()
+				if a.Worker == w.ID && (fault || !lenient) {
+					return "failed it before"
+				}
+			case cloudcrowd.AttemptLost:
+				if a.Worker == w.ID && !lenient {
+					return "lost it before"
+				}
+			case cloudcrowd.AttemptRefused:
+				if a.Worker == w.ID && a.Round == t.Round {
+					return "returned a wrong result for it"
+				}
+			}
+		}
+		return ""
+	}
+}
+
+// blobs lists the large inputs a task needs, for placement: module, whole inputs, parts. Pieces of divisible inputs are left out: nobody has them.
+func (j *Job) blobs(i int, u cloudcrowd.Unit, level int32) []scheduler.Blob {
+	spec, st := &j.Spec.Stages[i], j.Stages[i]
+	var list []scheduler.Blob
+	program := spec.Run
+	if spec.Merge != nil {
+		program = spec.Merge.Program
+	}
+	if program != nil {
+		list = append(list, scheduler.Blob{Digest: program.Module, SizeBytes: program.ModuleSize})
+	}
+	for _, name := range spec.Inputs {
+		for _, f := range j.Spec.Inputs[name].Files {
+			list = append(list, scheduler.Blob{Digest: f.Digest, SizeBytes: f.SizeBytes})
+		}
+	}
+	if name := streamsFrom(spec); name != "" {
+		up := j.Spec.StageIndex(name)
+		hi := u.Hi
+		if spec.Merge == nil {
+			hi = u.Lo + 1
+		}
+		for k := u.Lo; k < hi; k++ {
+			var outputs []cloudcrowd.OutputFile
+			if level == 0 {
+				p, _ := j.Part(up, k)
+				outputs = p.Outputs
+			} else {
+				outputs = st.Tasks[st.Levels[level-1][k]].Outputs
+			}
+			for _, f := range outputs {
+				list = append(list, scheduler.Blob{Digest: f.Digest, SizeBytes: f.SizeBytes})
+			}
+		}
+	}
+	return list
+}
+
+// Consider answers where a further attempt of a task would go, without deciding anything. Workers must be prepared.
+func (d *Decider) Consider(j *Job, i int, id cloudcrowd.TaskID, t *Task, workers []*scheduler.Worker) scheduler.Choice {
+	it := d.item(j, i, id, t)
+	c := scheduler.Place(it, workers)
+	if c.Worker == nil {
+		it.Excluded = d.barred(j, i, t, true)
+		if again := scheduler.Place(it, workers); again.Worker != nil {
+			return again
+		}
+	}
+	return c
+}
+
+// Short reports whether the budget left does not cover another attempt of a stage now.
+func (d *Decider) Short(j *Job, i int) bool {
+	return d.reserve(j, i, j.expect(i, 0)) > j.Available()
+}

@@ -1,0 +1,480 @@
+package lifecycle
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/decompose"
+	"cloudcrowd.dev/cloudcrowd/internal/market"
+	"cloudcrowd.dev/cloudcrowd/internal/verify"
+)
+
+// MaxMishaps is how often a task may be lost or broken by machines before it fails.
+const MaxMishaps = 20
+
+// Decider makes one batch: each method decides one command against the state and applies what follows at once, so that the next command sees it.
+// Events and Out are what the loop commits. If the commit fails, the state must be dropped.
+type Decider struct {
+	State    *State
+	At       cloudcrowd.Time
+	Rand     *rand.Rand // lotteries; secret in production, seeded in simulation
+	Prices   cloudcrowd.Prices
+	Operator cloudcrowd.AccountID // owner of house machines, which everyone trusts
+
+	Events []Event
+	Out    Out
+	Seen   int // events that the loop has already taken note of; for its use
+}
+
+func (d *Decider) emit(ev Event) {
+	d.State.Apply(ev, d.At, &d.Out)
+	d.Events = append(d.Events, ev)
+}
+
+// Submit accepts a job under the given id. The caller has validated the spec. A key seen before returns the job it made then.
+func (d *Decider) Submit(id cloudcrowd.JobID, account cloudcrowd.AccountID, key string, spec cloudcrowd.JobSpec) (cloudcrowd.JobID, error) {
+	if k, ok := d.State.Keys[string(account)+"/"+key]; ok && key != "" {
+		return cloudcrowd.JobID(k.Made), nil
+	}
+	if spec.Budget <= 0 {
+		return "", cloudcrowd.Fieldf("budget", "the budget must be positive")
+	}
+	e := &JobSubmitted{Job: id, Account: account, Key: key, Spec: spec}
+	if spec.Deadline > 0 {
+		e.Deadline = d.At + cloudcrowd.Time(spec.Deadline/1000)
+	}
+	d.emit(Event{JobSubmitted: e})
+	d.finish(id)
+	return id, nil
+}
+
+// Issue creates credits in an account and returns the id of the transfer.
+func (d *Decider) Issue(to cloudcrowd.AccountID, amount cloudcrowd.Credits, by cloudcrowd.AccountID, note, key string) (string, error) {
+	if k, ok := d.State.Keys[string(by)+"/"+key]; ok && key != "" {
+		return k.Made, nil
+	}
+	switch {
+	case amount <= 0:
+		return "", cloudcrowd.Fieldf("amount_microcredits", "the amount must be positive")
+	case to == cloudcrowd.IssuerAccount || to == cloudcrowd.FeeAccount:
+		return "", cloudcrowd.Fieldf("account", "credits are not issued to %q", to)
+	}
+	d.emit(Event{CreditsIssued: &CreditsIssued{To: to, Amount: amount, By: by, Note: note, Key: key}})
+	return d.Out.lastIssue, nil
+}
+
+// Indexed takes the index of a stage's divisible input.
+func (d *Decider) Indexed(job cloudcrowd.JobID, stage int32, ix *decompose.Index) {
+	j := d.State.Jobs[job]
+	if j == nil || j.State.Ended() || j.Stages[stage].Index != nil {
+		return
+	}
+	d.emit(Event{StageIndexed: &StageIndexed{Job: job, Stage: stage, Index: ix}})
+	d.finish(job)
+}
+
+// Merged takes the files of a built-in merge. basis must still be MergeBasis, else the parts have changed meanwhile and it is done again.
+func (d *Decider) Merged(job cloudcrowd.JobID, stage int32, basis cloudcrowd.Digest, files []cloudcrowd.OutputFile) {
+	j := d.State.Jobs[job]
+	if j == nil || j.State.Ended() || j.Stages[stage].State != cloudcrowd.StageMerging || d.State.MergeBasis(job, stage) != basis {
+		return
+	}
+	d.emit(Event{StageMerged: &StageMerged{Job: job, Stage: stage, Outputs: files}})
+	d.finish(job)
+}
+
+// MergeBasis digests the parts a built-in merge reads.
+func (s *State) MergeBasis(job cloudcrowd.JobID, stage int32) cloudcrowd.Digest {
+	j := s.Jobs[job]
+	up := j.Spec.StageIndex(j.Spec.Stages[stage].After[0])
+	h := sha256.New()
+	n, _ := j.Parts(up)
+	for k := range n {
+		p, _ := j.Part(up, k)
+		digestOutputs(h, p.Outputs)
+	}
+	return cloudcrowd.Digest(hex.EncodeToString(h.Sum(nil)))
+}
+
+// Fail ends a job because the server could not do its part (a malformed input, parts that do not merge).
+func (d *Decider) Fail(job cloudcrowd.JobID, reason string) {
+	d.end(job, cloudcrowd.JobFailed, reason, cloudcrowd.HoldVoided)
+}
+
+// Cancel ends a job by request.
+func (d *Decider) Cancel(job cloudcrowd.JobID, reason string) error {
+	j := d.State.Jobs[job]
+	if j == nil {
+		return cloudcrowd.Errorf(cloudcrowd.NotFound, "there is no open job %s", job)
+	}
+	if j.State.Ended() {
+		return cloudcrowd.Errorf(cloudcrowd.Conflict, "job %s is already %s", job, j.State)
+	}
+	d.end(job, cloudcrowd.JobCancelled, reason, cloudcrowd.HoldVoided)
+	return nil
+}
+
+// Tick ends jobs past their deadline.
+func (d *Decider) Tick() {
+	for _, id := range d.State.order() {
+		if j := d.State.Jobs[id]; j.State == cloudcrowd.JobRunning && j.Deadline > 0 && d.At >= j.Deadline {
+			done, total := 0, 0
+			for _, st := range j.Stages {
+				total++
+				if st.State == cloudcrowd.StageDone {
+					done++
+				}
+			}
+			d.end(id, cloudcrowd.JobFailed, fmt.Sprintf("the deadline of %s passed with %d of %d stages done", j.Spec.Deadline, done, total), cloudcrowd.HoldExpired)
+		}
+	}
+}
+
+// order lists jobs by submission: ids sort by time.
+func (s *State) order() []cloudcrowd.JobID {
+	ids := make([]cloudcrowd.JobID, 0, len(s.Jobs))
+	for id := range s.Jobs {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// end stops all attempts and ends the job.
+func (d *Decider) end(job cloudcrowd.JobID, state cloudcrowd.JobState, reason string, hold cloudcrowd.HoldState) {
+	j := d.State.Jobs[job]
+	if j == nil || j.State.Ended() {
+		return
+	}
+	for si, st := range j.Stages {
+		for _, ti := range sortedKeys(st.open) {
+			d.stop(cloudcrowd.TaskID{Job: job, Stage: int32(si), Index: ti}, st.Tasks[ti], "the job ended before its result was needed")
+		}
+		// A failed task has left the open set with attempts still out.
+		for ti, t := range st.Tasks {
+			if t.State == cloudcrowd.TaskFailed {
+				d.stop(cloudcrowd.TaskID{Job: job, Stage: int32(si), Index: int32(ti)}, t, "the task failed meanwhile")
+			}
+		}
+	}
+	if hold == cloudcrowd.HoldVoided && j.Posted+j.Deferred == j.Budget {
+		hold = cloudcrowd.HoldPosted
+	}
+	d.emit(Event{JobEnded: &JobEnded{Job: job, State: state, Reason: reason, Hold: hold}})
+}
+
+// stop cancels a task's attempts of the present round that are leased, or reported without a verdict.
+func (d *Decider) stop(id cloudcrowd.TaskID, t *Task, why string) {
+	for _, a := range t.Attempts {
+		if !a.State.Ended() {
+			d.emit(Event{AttemptEnded: &AttemptEnded{ID: cloudcrowd.AttemptID{Task: id, N: a.N}, State: cloudcrowd.AttemptCancelled, Verdict: why}})
+		}
+	}
+}
+
+// finish ends the job as done if every stage is.
+func (d *Decider) finish(job cloudcrowd.JobID) {
+	j := d.State.Jobs[job]
+	if j == nil || j.State.Ended() {
+		return
+	}
+	for _, st := range j.Stages {
+		if st.State != cloudcrowd.StageDone {
+			return
+		}
+	}
+	d.end(job, cloudcrowd.JobDone, "", cloudcrowd.HoldVoided)
+}
+
+// Report takes an attempt's result from a worker. speed is the worker's, in reference cores. It returns false where the attempt is not this
+// worker's to report; every other report may be acknowledged once the batch is committed, wanted or not.
+func (d *Decider) Report(w cloudcrowd.WorkerID, id cloudcrowd.AttemptID, r cloudcrowd.Result) bool {
+	j, _, t, a := d.State.Find(id)
+	if a == nil {
+		return true // of a job that is gone: nobody wants it any more
+	}
+	if a.Worker != w {
+		return false
+	}
+	late := a.State == cloudcrowd.AttemptLost
+	if j.State.Ended() || a.Round != t.Round || t.Canonical != 0 && t.State == cloudcrowd.TaskDone || a.State != cloudcrowd.AttemptLeased && !late {
+		return true // a duplicate, or no longer wanted
+	}
+	core := market.CoreSeconds(r.Usage, a.Speed, float64(d.At-a.LeasedAt)/1e6, j.Spec.Stages[id.Task.Stage].Resources.Cores)
+	if r.Outcome != cloudcrowd.Succeeded {
+		if late {
+			return true
+		}
+		state := cloudcrowd.AttemptFailed
+		if r.Outcome == cloudcrowd.Stopped {
+			state = cloudcrowd.AttemptReturned
+		}
+		d.emit(Event{AttemptEnded: &AttemptEnded{ID: id, State: state, Result: &r, Verdict: r.Reason, CoreSeconds: core}})
+		d.afterFailure(id.Task)
+		return true
+	}
+	d.emit(Event{AttemptReported: &AttemptReported{ID: id, Result: r, Digest: ResultDigest(r), CoreSeconds: core}})
+	d.settle(id.Task)
+	return true
+}
+
+// Lost ends a lease that expired; Returned one that was handed back without blame.
+func (d *Decider) Lost(id cloudcrowd.AttemptID, why string) {
+	d.release(id, cloudcrowd.AttemptLost, why)
+}
+
+// Returned ends a lease without blame.
+func (d *Decider) Returned(id cloudcrowd.AttemptID, why string) {
+	d.release(id, cloudcrowd.AttemptReturned, why)
+}
+
+func (d *Decider) release(id cloudcrowd.AttemptID, s cloudcrowd.AttemptState, why string) {
+	if _, _, _, a := d.State.Find(id); a == nil || a.State != cloudcrowd.AttemptLeased {
+		return
+	}
+	d.emit(Event{AttemptEnded: &AttemptEnded{ID: id, State: s, Verdict: why}})
+	d.afterFailure(id.Task)
+}
+
+// afterFailure fails the task, and with it the job, when its tries are used up.
+func (d *Decider) afterFailure(id cloudcrowd.TaskID) {
+	j, _, t := d.State.FindTask(id)
+	spec := &j.Spec.Stages[id.Stage]
+	switch {
+	case t.Failures > spec.Retries:
+		d.FailTask(id, fmt.Sprintf("failed on %d workers", t.Failures))
+	case t.Mishaps > MaxMishaps:
+		d.FailTask(id, fmt.Sprintf("was lost or broken by its worker %d times", t.Mishaps))
+	}
+}
+
+// FailTask ends a task without a result, and its job with the reason. Workers who agree on how the program failed are paid: they did the work.
+func (d *Decider) FailTask(id cloudcrowd.TaskID, why string) {
+	j, _, t := d.State.FindTask(id)
+	if j.State.Ended() || t.State == cloudcrowd.TaskDone || t.State == cloudcrowd.TaskFailed {
+		return
+	}
+	last := ""
+	for _, a := range t.Attempts {
+		if a.State == cloudcrowd.AttemptFailed && a.Result != nil {
+			last = a.Result.Reason
+			if tail := strings.TrimSpace(a.Result.StderrTail); tail != "" {
+				last += "; its stderr ended: " + lastLines(tail, 3)
+			}
+		}
+	}
+	spec := &j.Spec.Stages[id.Stage]
+	reason := fmt.Sprintf("task %d of stage %s (%s) %s", id.Index, spec.Name, decompose.Label(&j.Spec, int(id.Stage), t.Unit), why)
+	if last != "" {
+		reason += ": " + last
+	}
+	paid := d.chargeFailures(j, spec, t)
+	d.stop(id, t, "the task failed")
+	d.emit(Event{TaskFailed: &TaskFailed{Task: id, Reason: reason, Paid: paid}})
+	d.Fail(id.Job, reason)
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], " / ")
+}
+
+// chargeFailures pays attempts whose failure at least two parties report alike.
+func (d *Decider) chargeFailures(j *Job, spec *cloudcrowd.Stage, t *Task) []Paid {
+	type kind struct {
+		o    cloudcrowd.Outcome
+		code int
+	}
+	groups := map[kind][]*Attempt{}
+	parties := map[kind]map[string]bool{}
+	for _, a := range t.Attempts {
+		if a.State == cloudcrowd.AttemptFailed && a.Result != nil && a.Result.Outcome.ProgramFault() && a.Charge == 0 {
+			k := kind{a.Result.Outcome, a.Result.ExitCode}
+			if parties[k] == nil {
+				parties[k] = map[string]bool{}
+			}
+			groups[k] = append(groups[k], a)
+			parties[k][a.Party()] = true
+		}
+	}
+	var best []*Attempt
+	for k, g := range groups {
+		if len(parties[k]) >= 2 && (len(g) > len(best) || len(g) == len(best) && g[0].N < best[0].N) {
+			best = g
+		}
+	}
+	return d.price(j, spec, best, false)
+}
+
+// price charges a group of agreeing attempts alike: by the lower median of their claims, as far as the budget reaches beyond what they reserved.
+func (d *Decider) price(j *Job, spec *cloudcrowd.Stage, group []*Attempt, deferred bool) []Paid {
+	if len(group) == 0 {
+		return nil
+	}
+	var core, wall, memory []float64
+	var output int64
+	for _, a := range group {
+		core = append(core, a.CoreSeconds)
+		wall = append(wall, min(a.Result.Usage.WallSeconds, max(float64(a.EndedAt-a.LeasedAt)/1e6, 0)))
+		memory = append(memory, float64(min(a.Result.Usage.PeakMemoryBytes, spec.Resources.MemoryBytes)))
+		var n int64
+		for _, f := range a.Result.Outputs {
+			n += f.SizeBytes
+		}
+		output = n
+	}
+	cs := market.LowerMedian(core)
+	gross := market.Gross(d.Prices, cs, market.LowerMedian(wall), int64(market.LowerMedian(memory)), output)
+	spare := j.Available()
+	var paid []Paid
+	for _, a := range group {
+		reserve := a.Reserve
+		if a.State == cloudcrowd.AttemptFailed { // its reserve was released when it ended
+			reserve = 0
+		}
+		charge := gross
+		if over := charge - reserve; over > spare {
+			charge = reserve + max(spare, 0)
+		}
+		spare -= charge - reserve
+		if charge > 0 {
+			paid = append(paid, Paid{N: a.N, Gross: charge, Fee: market.Fee(d.Prices, charge), CoreSeconds: cs, Deferred: deferred})
+		}
+	}
+	return paid
+}
+
+// settle decides a task if its votes suffice.
+func (d *Decider) settle(id cloudcrowd.TaskID) {
+	j, _, t := d.State.FindTask(id)
+	v := verify.Quorum(t.Votes(), t.Quorum)
+	switch v.State {
+	case verify.Pending:
+		return
+	case verify.Impossible:
+		d.FailTask(id, fmt.Sprintf("got %d different results and no %d agree; a program that is not deterministic cannot be verified by comparing", len(t.Votes()), t.Quorum))
+		return
+	}
+	d.cancelLeased(id, t)
+	done := &TaskDone{Task: id}
+	var agree []*Attempt
+	var caught []cloudcrowd.WorkerID
+	for _, a := range t.Attempts {
+		if a.Round != t.Round || a.State != cloudcrowd.AttemptReported {
+			continue
+		}
+		if a.Digest == v.Digest {
+			if done.Canonical == 0 {
+				done.Canonical = a.N
+			}
+			if a.Charge == 0 {
+				agree = append(agree, a)
+			}
+		} else {
+			done.Refused = append(done.Refused, a.N)
+			caught = append(caught, a.Worker)
+		}
+	}
+	done.Paid = d.price(j, &j.Spec.Stages[id.Stage], agree, t.Alone)
+	before := t.Canonical
+	changed := before != 0 && t.Attempts[before-1].Digest != v.Digest
+	d.emit(Event{TaskDone: done})
+	if changed {
+		d.redoAfter(id.Job, int(id.Stage), fmt.Sprintf("a result of stage %s it was made from was wrong", j.Spec.Stages[id.Stage].Name))
+	}
+	for _, w := range caught {
+		d.recheck(w)
+	}
+	d.finish(id.Job)
+}
+
+func (d *Decider) cancelLeased(id cloudcrowd.TaskID, t *Task) {
+	for _, a := range t.Attempts {
+		if a.State == cloudcrowd.AttemptLeased {
+			d.emit(Event{AttemptEnded: &AttemptEnded{ID: cloudcrowd.AttemptID{Task: id, N: a.N}, State: cloudcrowd.AttemptCancelled, Verdict: "enough results agreed without it"}})
+		}
+	}
+}
+
+// recheck reopens what a caught worker had accepted alone in jobs that still run: those results are unpaid until confirmed by others.
+func (d *Decider) recheck(w cloudcrowd.WorkerID) {
+	for _, id := range d.State.order() {
+		j := d.State.Jobs[id]
+		if j.State.Ended() || j.Workers[w] == nil {
+			continue
+		}
+		for si, st := range j.Stages {
+			for ti, t := range st.Tasks {
+				if t.State != cloudcrowd.TaskDone || !t.Alone || t.Canonical == 0 {
+					continue
+				}
+				if a := t.Attempts[t.Canonical-1]; a.Worker == w && a.Deferred {
+					n := verify.Replicas(max(j.Spec.Stages[si].Verify.Confidence, 0.99), verify.ErrorRate(d.State.Record(w)))
+					d.emit(Event{TaskReopened: &TaskReopened{Task: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}, Quorum: n,
+						Reason: "checked again: the worker whose result was accepted alone returned a wrong result elsewhere"}})
+				}
+			}
+		}
+	}
+}
+
+// redoAfter starts the tasks of all stages that read the given one again, in a new round: what they read has changed.
+func (d *Decider) redoAfter(job cloudcrowd.JobID, stage int, reason string) {
+	j := d.State.Jobs[job]
+	name := j.Spec.Stages[stage].Name
+	for i := range j.Spec.Stages {
+		if !slices.Contains(j.Spec.Stages[i].After, name) {
+			continue
+		}
+		st := j.Stages[i]
+		if j.Spec.Stages[i].Merge.Builtin() && st.Merged {
+			d.emit(Event{StageMerged: &StageMerged{Job: job, Stage: int32(i), Redo: true}})
+		}
+		if sp := j.Spec.Stages[i].Split; sp != nil && sp.Kind == cloudcrowd.SplitProgram && st.Index != nil {
+			d.Fail(job, fmt.Sprintf("the list of units of stage %s was wrong and work on it had begun; submit the job again", j.Spec.Stages[i].Name))
+			return
+		}
+		for ti, t := range st.Tasks {
+			id := cloudcrowd.TaskID{Job: job, Stage: int32(i), Index: int32(ti)}
+			d.stop(id, t, "what it read has changed")
+			quorum := max(t.Quorum, 1)
+			if t.Alone {
+				quorum = verify.Replicas(j.Spec.Stages[i].Verify.Confidence, verify.ErrorRate(cloudcrowd.Record{}))
+			}
+			d.emit(Event{TaskReopened: &TaskReopened{Task: id, Quorum: quorum, Redo: true, Reason: reason}})
+		}
+		d.redoAfter(job, i, reason)
+		if d.State.Jobs[job].State.Ended() {
+			return
+		}
+	}
+}
+
+// ResultDigest is what the quorum compares: SHA-256 over each output file's path, digest and size in order of path.
+func ResultDigest(r cloudcrowd.Result) cloudcrowd.Digest {
+	h := sha256.New()
+	digestOutputs(h, r.Outputs)
+	return cloudcrowd.Digest(hex.EncodeToString(h.Sum(nil)))
+}
+
+func digestOutputs(w io.Writer, files []cloudcrowd.OutputFile) {
+	for _, f := range files {
+		fmt.Fprintf(w, "%d:%s %s %d\n", len(f.Path), f.Path, f.Digest, f.SizeBytes)
+	}
+	fmt.Fprintln(w, "end")
+}
+
+func sortedKeys(m map[int32]struct{}) []int32 {
+	keys := make([]int32, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

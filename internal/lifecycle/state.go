@@ -1,0 +1,223 @@
+// Package lifecycle is the Task Manager's pure core: the state of a shard's jobs, the events that change it, and the decisions that make events.
+//
+// Apply is the only way state changes, both when a decision is made and when a journal is replayed; so a restart, an audit and a simulation run the same code.
+// Decide (decide.go and its neighbours) reads the state, the time and a random source, and emits events. docs/state-machines.md draws the moves.
+package lifecycle
+
+import (
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/decompose"
+)
+
+// State is everything a shard knows that must survive. The zero value is an empty shard.
+type State struct {
+	Shard   int                                        `cbor:"1,keyasint,omitempty"`
+	Seq     int64                                      `cbor:"2,keyasint,omitempty"` // last journal row applied
+	Jobs    map[cloudcrowd.JobID]*Job                  `cbor:"3,keyasint,omitempty"` // open jobs, and ended ones until they are forgotten
+	Records map[cloudcrowd.WorkerID]*cloudcrowd.Record `cbor:"4,keyasint,omitempty"`
+	Keys    map[string]Key                             `cbor:"5,keyasint,omitempty"` // idempotency keys, "account/key"
+	Rates   map[string]Rate                            `cbor:"6,keyasint,omitempty"` // by RateKey, learned from ended jobs; for plans
+}
+
+// Rate is what running a program on a kind of input has cost before.
+type Rate struct {
+	PerUnit float64         `cbor:"1,keyasint"` // normalised core-seconds
+	Tasks   int64           `cbor:"2,keyasint"`
+	At      cloudcrowd.Time `cbor:"3,keyasint"`
+}
+
+// Key remembers what an idempotency key made.
+type Key struct {
+	Made string          `cbor:"1,keyasint"` // job or transfer id
+	At   cloudcrowd.Time `cbor:"2,keyasint"`
+}
+
+// Job is one job's state.
+type Job struct {
+	ID          cloudcrowd.JobID              `cbor:"1,keyasint"`
+	Account     cloudcrowd.AccountID          `cbor:"2,keyasint"`
+	Spec        cloudcrowd.JobSpec            `cbor:"3,keyasint"`
+	SubmittedAt cloudcrowd.Time               `cbor:"4,keyasint"`
+	Deadline    cloudcrowd.Time               `cbor:"5,keyasint,omitempty"` // 0: none
+	EndedAt     cloudcrowd.Time               `cbor:"6,keyasint,omitempty"`
+	State       cloudcrowd.JobState           `cbor:"7,keyasint"`
+	Reason      string                        `cbor:"8,keyasint,omitempty"`
+	Budget      cloudcrowd.Credits            `cbor:"9,keyasint"`
+	Posted      cloudcrowd.Credits            `cbor:"10,keyasint,omitempty"` // paid so far
+	Deferred    cloudcrowd.Credits            `cbor:"11,keyasint,omitempty"` // owed for results accepted alone, paid when the job ends
+	Reserved    cloudcrowd.Credits            `cbor:"12,keyasint,omitempty"` // set aside for attempts that are leased or reported
+	Stages      []*Stage                      `cbor:"13,keyasint"`
+	Attempts    int64                         `cbor:"14,keyasint,omitempty"`
+	Refused     int64                         `cbor:"15,keyasint,omitempty"`
+	Failed      int64                         `cbor:"16,keyasint,omitempty"`
+	Notes       []string                      `cbor:"17,keyasint,omitempty"` // what happened, in sentences
+	Workers     map[cloudcrowd.WorkerID]*Part `cbor:"18,keyasint,omitempty"`
+}
+
+// Part is what one worker did for a job.
+type Part struct {
+	Owner      cloudcrowd.AccountID `cbor:"1,keyasint"`
+	Attempts   int64                `cbor:"2,keyasint,omitempty"`
+	Accepted   int64                `cbor:"3,keyasint,omitempty"`
+	Refused    int64                `cbor:"4,keyasint,omitempty"`
+	Failed     int64                `cbor:"5,keyasint,omitempty"`
+	Earned     cloudcrowd.Credits   `cbor:"6,keyasint,omitempty"` // net
+	CPUSeconds float64              `cbor:"7,keyasint,omitempty"`
+}
+
+// Available is what may still be reserved.
+func (j *Job) Available() cloudcrowd.Credits { return j.Budget - j.Posted - j.Deferred - j.Reserved }
+
+// Stage is one stage's state.
+type Stage struct {
+	State     cloudcrowd.StageState   `cbor:"1,keyasint"`
+	Index     *decompose.Index        `cbor:"2,keyasint,omitempty"` // of the divisible input, once read
+	Next      int64                   `cbor:"3,keyasint,omitempty"` // positions below are carved into tasks
+	Tasks     []*Task                 `cbor:"4,keyasint,omitempty"`
+	Levels    [][]int32               `cbor:"5,keyasint,omitempty"` // merge tree: task numbers by level and position
+	Done      int64                   `cbor:"6,keyasint,omitempty"`
+	Failed    int64                   `cbor:"7,keyasint,omitempty"`
+	UnitsDone int64                   `cbor:"8,keyasint,omitempty"`
+	Running   int64                   `cbor:"9,keyasint,omitempty"` // attempts leased
+	Refused   int64                   `cbor:"10,keyasint,omitempty"`
+	Cost      cloudcrowd.Credits      `cbor:"11,keyasint,omitempty"` // paid or owed
+	SeenUnits float64                 `cbor:"12,keyasint,omitempty"` // decayed sum over results reported
+	SeenCore  float64                 `cbor:"13,keyasint,omitempty"` // their normalised core-seconds, likewise
+	Merged    bool                    `cbor:"14,keyasint,omitempty"` // built-in merge performed
+	Outputs   []cloudcrowd.OutputFile `cbor:"15,keyasint,omitempty"` // of a built-in merge
+	StartedAt cloudcrowd.Time         `cbor:"16,keyasint,omitempty"`
+	EndedAt   cloudcrowd.Time         `cbor:"17,keyasint,omitempty"`
+	Largest   int64                   `cbor:"18,keyasint,omitempty"` // units of the largest task reported
+	open      map[int32]struct{}      // tasks not ended, derived
+}
+
+// CoreSecondsPerUnit is the learned cost of one unit in normalised core-seconds; 0 while nothing was reported.
+func (s *Stage) CoreSecondsPerUnit() float64 {
+	if s.SeenUnits <= 0 {
+		return 0
+	}
+	return s.SeenCore / s.SeenUnits
+}
+
+// Task is one task's state.
+type Task struct {
+	Unit      cloudcrowd.Unit         `cbor:"1,keyasint,omitempty"`
+	Level     int32                   `cbor:"2,keyasint,omitempty"` // merge tree
+	Pos       int32                   `cbor:"3,keyasint,omitempty"`
+	Final     bool                    `cbor:"4,keyasint,omitempty"` // merge tree: the root
+	State     cloudcrowd.TaskState    `cbor:"5,keyasint"`
+	Quorum    int                     `cbor:"6,keyasint"`
+	Start     int                     `cbor:"7,keyasint"`
+	Alone     bool                    `cbor:"8,keyasint,omitempty"`
+	Need      string                  `cbor:"9,keyasint,omitempty"`
+	Round     int32                   `cbor:"10,keyasint,omitempty"` // attempts of earlier rounds do not vote
+	Attempts  []*Attempt              `cbor:"11,keyasint,omitempty"` // attempt N at N-1
+	Canonical int32                   `cbor:"12,keyasint,omitempty"`
+	Outputs   []cloudcrowd.OutputFile `cbor:"13,keyasint,omitempty"`
+	CreatedAt cloudcrowd.Time         `cbor:"14,keyasint,omitempty"`
+	EndedAt   cloudcrowd.Time         `cbor:"15,keyasint,omitempty"`
+	Failures  int                     `cbor:"16,keyasint,omitempty"` // by fault of the program
+	Mishaps   int                     `cbor:"17,keyasint,omitempty"` // by fault of machines
+	Reason    string                  `cbor:"18,keyasint,omitempty"`
+	Cost      cloudcrowd.Credits      `cbor:"19,keyasint,omitempty"`
+}
+
+// Attempt is one try.
+type Attempt struct {
+	N           int32                   `cbor:"1,keyasint"`
+	Worker      cloudcrowd.WorkerID     `cbor:"2,keyasint"`
+	Owner       cloudcrowd.AccountID    `cbor:"3,keyasint"`
+	Trusted     bool                    `cbor:"4,keyasint,omitempty"` // owner is the requester or the operator
+	State       cloudcrowd.AttemptState `cbor:"5,keyasint"`
+	Round       int32                   `cbor:"6,keyasint,omitempty"`
+	LeasedAt    cloudcrowd.Time         `cbor:"7,keyasint"`
+	EndedAt     cloudcrowd.Time         `cbor:"8,keyasint,omitempty"`
+	Reserve     cloudcrowd.Credits      `cbor:"9,keyasint,omitempty"`
+	Expected    float64                 `cbor:"10,keyasint,omitempty"` // seconds it should take there
+	Speed       float64                 `cbor:"11,keyasint,omitempty"` // of the worker's slot when leased
+	Result      *cloudcrowd.Result      `cbor:"12,keyasint,omitempty"`
+	Digest      cloudcrowd.Digest       `cbor:"13,keyasint,omitempty"` // what the quorum compares
+	CoreSeconds float64                 `cbor:"14,keyasint,omitempty"` // normalised claim, bounded by observed time
+	Charge      cloudcrowd.Credits      `cbor:"15,keyasint,omitempty"` // gross
+	Fee         cloudcrowd.Credits      `cbor:"16,keyasint,omitempty"`
+	Deferred    bool                    `cbor:"17,keyasint,omitempty"` // accepted alone; charged when the job ends
+	Verdict     string                  `cbor:"18,keyasint,omitempty"`
+	Why         cloudcrowd.Why          `cbor:"19,keyasint"`
+}
+
+// Party is who answers for an attempt's result: its owner, or the machine itself where the owner is trusted.
+func (a *Attempt) Party() string {
+	if a.Trusted {
+		return "worker " + string(a.Worker)
+	}
+	return "owner " + string(a.Owner)
+}
+
+// NewState returns an empty shard.
+func NewState(shard int) *State {
+	s := &State{Shard: shard}
+	s.init()
+	return s
+}
+
+func (s *State) init() {
+	if s.Jobs == nil {
+		s.Jobs = map[cloudcrowd.JobID]*Job{}
+	}
+	if s.Records == nil {
+		s.Records = map[cloudcrowd.WorkerID]*cloudcrowd.Record{}
+	}
+	if s.Keys == nil {
+		s.Keys = map[string]Key{}
+	}
+	if s.Rates == nil {
+		s.Rates = map[string]Rate{}
+	}
+	for _, j := range s.Jobs {
+		if j.Workers == nil {
+			j.Workers = map[cloudcrowd.WorkerID]*Part{}
+		}
+		for _, st := range j.Stages {
+			st.derive()
+		}
+	}
+}
+
+func (s *Stage) derive() {
+	s.open = map[int32]struct{}{}
+	for i, t := range s.Tasks {
+		if t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning {
+			s.open[int32(i)] = struct{}{}
+		}
+	}
+}
+
+// Record returns a worker's standing; a zero one for a stranger.
+func (s *State) Record(w cloudcrowd.WorkerID) cloudcrowd.Record {
+	if r := s.Records[w]; r != nil {
+		return *r
+	}
+	return cloudcrowd.Record{}
+}
+
+// Find returns the parts an attempt id names; nil parts where there are none.
+func (s *State) Find(id cloudcrowd.AttemptID) (*Job, *Stage, *Task, *Attempt) {
+	j, st, t := s.FindTask(id.Task)
+	if t == nil || id.N < 1 || int(id.N) > len(t.Attempts) {
+		return j, st, t, nil
+	}
+	return j, st, t, t.Attempts[id.N-1]
+}
+
+// FindTask returns the parts a task id names.
+func (s *State) FindTask(id cloudcrowd.TaskID) (*Job, *Stage, *Task) {
+	j := s.Jobs[id.Job]
+	if j == nil || id.Stage < 0 || int(id.Stage) >= len(j.Stages) {
+		return j, nil, nil
+	}
+	st := j.Stages[id.Stage]
+	if id.Index < 0 || int(id.Index) >= len(st.Tasks) {
+		return j, st, nil
+	}
+	return j, st, st.Tasks[id.Index]
+}

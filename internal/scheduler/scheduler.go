@@ -1,0 +1,203 @@
+// Package scheduler chooses the worker for a piece of work: the one where it finishes earliest, counting the time until a slot is free, the bytes
+// the worker lacks and its measured speed (HEFT's placement rule: Topcuoglu, Hariri, Wu 2002). A slow worker that is free is told to wait when a
+// faster one that is busy would still finish sooner.
+package scheduler
+
+import (
+	"math"
+	"slices"
+
+	"cloudcrowd.dev/cloudcrowd"
+)
+
+// Defaults where nothing was measured yet.
+const (
+	DefaultBandwidth = 20 << 20 // bytes per second a worker fetches inputs with
+	AheadSeconds     = 1.0      // a lease may be queued behind others if a slot frees within so long
+)
+
+// Worker is what placement knows of one connected worker. The caller keeps one per connection and updates it between calls.
+type Worker struct {
+	ID          cloudcrowd.WorkerID
+	Name        string
+	Owner       cloudcrowd.AccountID
+	Speed       float64 // of one slot, 1.0 = reference core
+	Slots       int
+	Capacity    int   // leases it takes in all: slots and some ahead
+	MemoryBytes int64 // for all slots together
+	Bandwidth   float64
+	Closed      bool // draining, exiled or refused: no new leases
+	Held        map[cloudcrowd.AttemptID]*Held
+	Cached      map[cloudcrowd.Digest]struct{}
+
+	slots []float64 // seconds until each slot is free, ascending; made by Prepare
+}
+
+// Held is one lease a worker holds.
+type Held struct {
+	MemoryBytes int64
+	Expected    float64         // seconds it takes there, from its start
+	LeasedAt    cloudcrowd.Time // start, as far as known
+	Expires     cloudcrowd.Time
+	Missing     int     // beats in a row that did not mention it
+	Fraction    float64 // progress as the worker says
+}
+
+// Free is the number of further leases the worker takes now.
+func (w *Worker) Free() int {
+	if w.Closed {
+		return 0
+	}
+	return max(w.Capacity-len(w.Held), 0)
+}
+
+// Prepare computes when each slot will be free from the leases held.
+func (w *Worker) Prepare(now cloudcrowd.Time) {
+	w.slots = w.slots[:0]
+	for range max(w.Slots, 1) {
+		w.slots = append(w.slots, 0)
+	}
+	rest := make([]float64, 0, len(w.Held))
+	for _, h := range w.Held {
+		elapsed := float64(now-h.LeasedAt) / 1e6
+		// An attempt that has outlived its estimate is as likely to take as long again.
+		rest = append(rest, math.Max(h.Expected-elapsed, 0.1*math.Max(elapsed, 0.01)))
+	}
+	slices.Sort(rest)
+	for _, r := range rest {
+		w.Book(r)
+	}
+}
+
+// Book adds work of the given seconds to the slot that is free first.
+func (w *Worker) Book(seconds float64) {
+	w.slots[0] += seconds
+	slices.Sort(w.slots)
+}
+
+// Wait is the number of seconds until a slot is free.
+func (w *Worker) Wait() float64 { return w.slots[0] }
+
+// Blob is an input a task needs.
+type Blob struct {
+	Digest    cloudcrowd.Digest
+	SizeBytes int64
+}
+
+// Item is a piece of work to place.
+type Item struct {
+	CoreSeconds float64 // normalised estimate
+	MemoryBytes int64
+	Blobs       []Blob
+	Rank        float64                // for the record only: the order is the caller's
+	Excluded    func(w *Worker) string // why this worker may not have it; "" if it may
+	FreeOnly    bool                   // consider only workers that can take it now
+}
+
+// Choice is the answer.
+type Choice struct {
+	Worker *Worker // nil: nobody may have it
+	Now    bool    // it can be leased at once; false: better to wait for Worker
+	Why    cloudcrowd.Why
+	Barred map[string]int // reasons of those excluded, with counts; only when Worker is nil
+}
+
+// Place chooses the worker where the item finishes earliest. Workers must be prepared. Ties go to the first in the slice.
+func Place(it Item, workers []*Worker) Choice {
+	var best, second *Worker
+	var bestWhy, secondWhy cloudcrowd.Why
+	var barred map[string]int
+	candidates := 0
+	for _, w := range workers {
+		reason := ""
+		switch {
+		case w.Closed:
+			reason = "takes no work"
+		case w.MemoryBytes > 0 && it.MemoryBytes > w.MemoryBytes:
+			reason = "has too little memory"
+		case it.FreeOnly && !ready(w, it):
+			reason = "is busy"
+		case it.Excluded != nil:
+			reason = it.Excluded(w)
+		}
+		if reason != "" {
+			if barred == nil {
+				barred = map[string]int{}
+			}
+			barred[reason]++
+			continue
+		}
+		candidates++
+		why := estimate(it, w)
+		switch {
+		case best == nil || why.FinishSeconds < bestWhy.FinishSeconds:
+			second, secondWhy = best, bestWhy
+			best, bestWhy = w, why
+		case second == nil || why.FinishSeconds < secondWhy.FinishSeconds:
+			second, secondWhy = w, why
+		}
+	}
+	if best == nil {
+		return Choice{Barred: barred}
+	}
+	bestWhy.Candidates, bestWhy.Rank = candidates, it.Rank
+	if second != nil {
+		bestWhy.RunnerUp, bestWhy.RunnerUpSecs = second.Name, secondWhy.FinishSeconds
+	}
+	return Choice{Worker: best, Now: ready(best, it), Why: bestWhy}
+}
+
+// ready reports whether the worker can be given the item at once.
+func ready(w *Worker, it Item) bool {
+	if w.Free() == 0 || !w.fits(it.MemoryBytes) {
+		return false
+	}
+	return len(w.Held) < w.Slots || w.Wait() <= AheadSeconds
+}
+
+// fits reports whether the memory limits of the attempts that run at once stay within the worker's memory. Queued leases take none.
+func (w *Worker) fits(bytes int64) bool {
+	if w.MemoryBytes <= 0 {
+		return true
+	}
+	used := bytes
+	running := 0
+	for _, h := range w.Held {
+		if running++; running >= w.Slots {
+			break
+		}
+		used += h.MemoryBytes
+	}
+	return used <= w.MemoryBytes
+}
+
+func estimate(it Item, w *Worker) cloudcrowd.Why {
+	var missing int64
+	for _, b := range it.Blobs {
+		if _, ok := w.Cached[b.Digest]; !ok {
+			missing += b.SizeBytes
+		}
+	}
+	bandwidth := w.Bandwidth
+	if bandwidth <= 0 {
+		bandwidth = DefaultBandwidth
+	}
+	why := cloudcrowd.Why{WaitSeconds: w.Wait(), FetchSeconds: float64(missing) / bandwidth, RunSeconds: it.CoreSeconds / math.Max(w.Speed, 0.01)}
+	why.FinishSeconds = why.WaitSeconds + why.FetchSeconds + why.RunSeconds
+	return why
+}
+
+// Chunk is how many units the next task of a divisible stage should hold on a worker: as many as take about target seconds there, at
+// most four times the largest so far (a single measurement is not trusted further), and smaller pieces near the end so that all slots finish together (guided
+// self-scheduling: Polychronopoulos, Kuck 1987). perUnit is in normalised core-seconds, 0 while unknown; then a probe is carved: a
+// sixty-fourth of an even share.
+func Chunk(perUnit, target, speed float64, remaining, total int64, largest int64, slots int) int64 {
+	slots = max(slots, 1)
+	if perUnit <= 0 {
+		return max(total/int64(slots)/64, 1)
+	}
+	want := target * math.Max(speed, 0.01) / perUnit
+	want = math.Min(want, 4*float64(max(largest, 1)))
+	want = math.Min(want, math.Ceil(float64(remaining)/(2*float64(slots))))
+	return max(int64(want), 1)
+}

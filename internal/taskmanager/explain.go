@@ -1,0 +1,178 @@
+package taskmanager
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+)
+
+// Explain implements api.Backend: why a job stands where it stands.
+func (m *Manager) Explain(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.Explanation, error) {
+	e := cloudcrowd.Explanation{Subject: string(id)}
+	found := false
+	err := m.view(ctx, func(l *loop) {
+		j := l.st.Jobs[id]
+		if j == nil {
+			return
+		}
+		found = true
+		e.Subject = fmt.Sprintf("job %s (%s)", id, j.Spec.Name)
+		if j.State.Ended() {
+			e.Lines = endedLines(jobView(m, l.st, j, l.now(), l))
+			return
+		}
+		e.Lines = l.explainJob(j)
+	})
+	if err != nil || found {
+		return e, err
+	}
+	job, err := m.Job(ctx, id)
+	if err != nil {
+		return e, err
+	}
+	e.Subject = fmt.Sprintf("job %s (%s)", id, job.Name)
+	e.Lines = endedLines(job)
+	return e, nil
+}
+
+func endedLines(j cloudcrowd.Job) []string {
+	line := fmt.Sprintf("It is %s after %.1f s: %d tasks, %d attempts, %d results refused, %d attempts failed or lost.", j.State, float64(j.EndedAt-j.SubmittedAt)/1e6,
+		j.Tasks, j.Attempts, j.Refused, j.Failed)
+	list := []string{line, fmt.Sprintf("It cost %s of the %s credits held; the rest went back.", j.Cost, j.Budget)}
+	return append(list, j.Notes...)
+}
+
+func (l *loop) explainJob(j *lifecycle.Job) []string {
+	var list []string
+	for i, st := range j.Stages {
+		name := j.Spec.Stages[i].Name
+		switch st.State {
+		case cloudcrowd.StageWaiting:
+			list = append(list, fmt.Sprintf("Stage %s waits for %s.", name, strings.Join(j.Spec.Stages[i].After, " and ")))
+		case cloudcrowd.StagePreparing:
+			list = append(list, fmt.Sprintf("Stage %s: its input is being read to find where it can be cut.", name))
+		case cloudcrowd.StageMerging:
+			list = append(list, fmt.Sprintf("Stage %s is being merged by the server.", name))
+		case cloudcrowd.StageRunning:
+			list = append(list, l.explainStage(j, i)...)
+		}
+	}
+	if len(l.open()) == 0 {
+		list = append([]string{"No worker is connected that takes work. Start one with the join link (cloudcrowd worker --join LINK)."}, list...)
+	}
+	if j.Deadline > 0 {
+		list = append(list, fmt.Sprintf("Its deadline is in %.0f s.", float64(j.Deadline-l.now())/1e6))
+	}
+	return append(list, notes(l.m, j)...)
+}
+
+func (l *loop) explainStage(j *lifecycle.Job, i int) []string {
+	st, name := j.Stages[i], j.Spec.Stages[i].Name
+	line := fmt.Sprintf("Stage %s: %d of %d tasks done, %d attempts running.", name, st.Done, len(st.Tasks), st.Running)
+	if per := st.CoreSecondsPerUnit(); per > 0 {
+		line += fmt.Sprintf(" A unit takes %.3g core-seconds.", per)
+	}
+	list := []string{line}
+	shown := 0
+	for ti, t := range st.Tasks {
+		if t.State == cloudcrowd.TaskWaiting && shown < 5 {
+			shown++
+			list = append(list, fmt.Sprintf("Task %s %d waits: %s.", name, ti, l.waiting(j, i, cloudcrowd.TaskID{Job: j.ID, Stage: int32(i), Index: int32(ti)}, t)))
+		}
+	}
+	if total, known := j.Total(i); j.Spec.Stages[i].Merge == nil && known && st.Next < total && shown == 0 {
+		why := "every slot is busy"
+		if d := l.decider(); d.Short(j, i) {
+			why = fmt.Sprintf("the budget left (%s credits) does not cover another attempt until running ones end", j.Available())
+		} else if free(l) > 0 {
+			why = "the first tasks are still being measured, or a faster worker frees soon"
+		}
+		list = append(list, fmt.Sprintf("Stage %s has %d of %d units not cut yet: %s.", name, total-st.Next, total, why))
+	}
+	return list
+}
+
+func free(l *loop) int {
+	n := 0
+	for _, w := range l.open() {
+		n += w.Free()
+	}
+	return n
+}
+
+func (l *loop) decider() *lifecycle.Decider {
+	return &lifecycle.Decider{State: l.st, At: l.now(), Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator}
+}
+
+// waiting says why a task gets no attempt now.
+func (l *loop) waiting(j *lifecycle.Job, i int, id cloudcrowd.TaskID, t *lifecycle.Task) string {
+	workers := l.open()
+	if len(workers) == 0 {
+		return "no worker is connected that takes work"
+	}
+	for _, w := range workers {
+		w.Prepare(l.now())
+	}
+	c := l.decider().Consider(j, i, id, t, workers)
+	switch {
+	case c.Worker == nil:
+		var why []string
+		for reason, n := range c.Barred {
+			why = append(why, fmt.Sprintf("%s %s", plural(int64(n), "worker", "workers"), reason))
+		}
+		slices.Sort(why)
+		return "nobody here may have it: " + strings.Join(why, ", ")
+	case c.Now:
+		return "it is about to be leased to " + c.Worker.Name
+	}
+	return fmt.Sprintf("it finishes earliest on %s, which is busy for %.1f s more", c.Worker.Name, c.Why.WaitSeconds)
+}
+
+// ExplainTask implements api.Backend: why a task went where it went, or why it waits.
+func (m *Manager) ExplainTask(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Explanation, error) {
+	e := cloudcrowd.Explanation{Subject: "task " + id.String()}
+	t, err := m.Task(ctx, id)
+	if err != nil {
+		return e, err
+	}
+	e.Subject = fmt.Sprintf("task %d of stage %s (%s)", t.Index, t.Stage, t.Label)
+	err = m.view(ctx, func(l *loop) {
+		if j, _, task := l.st.FindTask(id); task != nil && task.State == cloudcrowd.TaskWaiting && !j.State.Ended() {
+			e.Lines = append(e.Lines, "It waits: "+l.waiting(j, int(id.Stage), id, task)+".")
+		}
+		if _, _, task := l.st.FindTask(id); task != nil && task.Need != "" {
+			e.Lines = append(e.Lines, sentence(task.Need))
+		}
+	})
+	if err != nil {
+		return e, err
+	}
+	for _, a := range t.Attempts {
+		e.Lines = append(e.Lines, attemptLine(a))
+	}
+	if t.Reason != "" {
+		e.Lines = append(e.Lines, sentence(t.Reason))
+	}
+	return e, nil
+}
+
+func attemptLine(a cloudcrowd.Attempt) string {
+	w := a.Why
+	line := fmt.Sprintf("Attempt %d (%s) went to %s because it would finish there earliest, in %.2f s: wait %.2f, fetch %.2f, run %.2f", a.ID.N, orElse(w.Purpose, "first"), a.WorkerName,
+		w.FinishSeconds, w.WaitSeconds, w.FetchSeconds, w.RunSeconds)
+	switch {
+	case w.RunnerUp != "":
+		line += fmt.Sprintf("; next best of %d was %s with %.2f s", w.Candidates, w.RunnerUp, w.RunnerUpSecs)
+	case w.Candidates == 1:
+		line += "; nobody else could take it"
+	}
+	line += ". It is " + string(a.State)
+	if a.Verdict != "" {
+		line += " (" + a.Verdict + ")"
+	}
+	return line + "."
+}

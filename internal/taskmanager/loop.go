@@ -1,0 +1,411 @@
+package taskmanager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/scheduler"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+)
+
+// loop owns a shard's state. Only its goroutine touches it.
+type loop struct {
+	m        *Manager
+	st       *lifecycle.State
+	epoch    int64
+	rand     *rand.Rand
+	sessions map[cloudcrowd.WorkerID]*session
+	held     map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held // leases by worker, connected or not
+	out      map[cloudcrowd.WorkerID]*cloudcrowd.Down                         // to be sent after the commit
+	leased   []cloudcrowd.AttemptID
+	inFlight map[work]bool // input-output jobs under way
+	project  *projector
+	readOnly string // why nothing can be committed; "" if all is well
+	rows     int64  // since the last snapshot
+	snapped  cloudcrowd.Time
+	meter    meter
+}
+
+func newLoop(ctx context.Context, m *Manager) (*loop, error) {
+	l := &loop{m: m, sessions: map[cloudcrowd.WorkerID]*session{}, inFlight: map[work]bool{}, out: map[cloudcrowd.WorkerID]*cloudcrowd.Down{}}
+	head, err := m.cfg.Store.Acquire(ctx, m.cfg.Shard)
+	if err != nil {
+		return nil, fmt.Errorf("taking over shard %d: %w", m.cfg.Shard, err)
+	}
+	l.epoch = head.Epoch
+	l.rand = newRand(*m.cfg.Seed, head.Epoch)
+	projected, err := m.cfg.Store.ProjectedTo(ctx, m.cfg.Shard)
+	if err != nil {
+		return nil, err
+	}
+	l.project = newProjector(m, projected, head)
+	l.st, err = load(ctx, m.cfg.Store, m.cfg.Shard, head, func(st *lifecycle.State, row store.Row, events []lifecycle.Event, out *lifecycle.Out) {
+		if row.Seq > projected {
+			l.project.add(rowsOf(m, st, row.Seq, row.At, out))
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.snapped = l.now()
+	l.rebuildHeld()
+	return l, nil
+}
+
+// load replays a shard: snapshot, then journal tail. each is called after every row.
+func load(ctx context.Context, s store.Shards, shard int, head store.Head, each func(*lifecycle.State, store.Row, []lifecycle.Event, *lifecycle.Out)) (*lifecycle.State, error) {
+	st := lifecycle.NewState(shard)
+	if head.Snapshot != nil {
+		var err error
+		if st, err = lifecycle.DecodeState(head.Snapshot); err != nil {
+			return nil, &store.CorruptError{What: "snapshot " + describe(shard, head.SnapshotSeq), Err: err}
+		}
+		st.Shard, st.Seq = shard, head.SnapshotSeq
+	}
+	err := s.Rows(ctx, shard, st.Seq, func(row store.Row) error {
+		var out lifecycle.Out
+		events, err := st.Replay(row.Seq, row.At, row.Events, &out)
+		if err != nil {
+			return &store.CorruptError{What: "journal row " + describe(shard, row.Seq), Err: err}
+		}
+		if each != nil {
+			each(st, row, events, &out)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if head.Seq != 0 && st.Seq != head.Seq {
+		return nil, &store.CorruptError{What: "journal of shard " + fmt.Sprint(shard), Err: fmt.Errorf("it ends at row %d, its head says %d", st.Seq, head.Seq)}
+	}
+	return st, nil
+}
+
+// reload drops the memory a failed commit touched. The epoch stays: nobody else has taken the shard, or the next commit says so.
+func (l *loop) reload(ctx context.Context) error {
+	heads, err := l.m.cfg.Store.ShardList(ctx)
+	if err != nil {
+		return err
+	}
+	head := heads[l.m.cfg.Shard]
+	if head.Epoch != l.epoch {
+		return store.ErrFenced
+	}
+	// The list leaves the snapshot out; the whole journal tells the same.
+	head.Snapshot, head.SnapshotSeq = l.project.snapshot()
+	st, err := load(ctx, l.m.cfg.Store, l.m.cfg.Shard, head, nil)
+	if err != nil {
+		return err
+	}
+	l.st = st
+	l.rebuildHeld()
+	return nil
+}
+
+// rebuildHeld derives who holds what from the state. Leases known before keep their expiry, others (after a restart) start anew.
+func (l *loop) rebuildHeld() {
+	before := l.held
+	l.held = map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held{}
+	expires := l.now() + cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds())
+	for _, j := range l.st.Jobs {
+		if j.State.Ended() {
+			continue
+		}
+		for si, stage := range j.Stages {
+			for ti, t := range stage.Tasks {
+				for _, a := range t.Attempts {
+					if a.State != cloudcrowd.AttemptLeased {
+						continue
+					}
+					id := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: j.ID, Stage: int32(si), Index: int32(ti)}, N: a.N}
+					h := before[a.Worker][id]
+					if h == nil {
+						h = &scheduler.Held{MemoryBytes: j.Spec.Stages[si].Resources.MemoryBytes, Expected: a.Expected, LeasedAt: a.LeasedAt, Expires: expires}
+					}
+					l.holdings(a.Worker)[id] = h
+				}
+			}
+		}
+	}
+	for _, s := range l.sessions {
+		s.sched.Held = l.holdings(s.sched.ID)
+	}
+}
+
+func (l *loop) holdings(w cloudcrowd.WorkerID) map[cloudcrowd.AttemptID]*scheduler.Held {
+	h := l.held[w]
+	if h == nil {
+		h = map[cloudcrowd.AttemptID]*scheduler.Held{}
+		l.held[w] = h
+	}
+	return h
+}
+
+func (l *loop) now() cloudcrowd.Time { return cloudcrowd.TimeOf(l.m.cfg.Now()) }
+
+// run is the loop: take what waits, decide, commit, answer, send.
+func (l *loop) run(ctx context.Context) error {
+	l.project.start()
+	defer l.shutdown()
+	tick := time.NewTicker(DefaultTick)
+	defer tick.Stop()
+	batch := make([]command, 0, maxBatch)
+	for first := true; ; first = false {
+		batch = batch[:0]
+		if !first {
+			select {
+			case c := <-l.m.queue:
+				batch = append(batch, c)
+			case <-tick.C:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	drain:
+		for len(batch) < maxBatch {
+			select {
+			case c := <-l.m.queue:
+				batch = append(batch, c)
+			default:
+				break drain
+			}
+		}
+		if err := l.step(ctx, batch); err != nil {
+			return err
+		}
+	}
+}
+
+// step decides and commits one batch. The error is fatal: the shard belongs to somebody else, or cannot be read back.
+func (l *loop) step(ctx context.Context, batch []command) error {
+	for {
+		d := l.decide(batch)
+		err := l.commit(ctx, d)
+		if err == nil {
+			l.after(d, batch)
+			return nil
+		}
+		clear(l.out)
+		l.leased = l.leased[:0]
+		var short *store.InsufficientError
+		switch {
+		case errors.Is(err, store.ErrFenced):
+			l.fail(batch, cloudcrowd.Errorf(cloudcrowd.Unavailable, "another server has taken over this shard"))
+			return err
+		case errors.As(err, &short):
+			// Decide again without the job that nobody can pay.
+			if err := l.reload(ctx); err != nil {
+				l.fail(batch, err)
+				return fmt.Errorf("reading the shard back: %w", err)
+			}
+			i := slices.IndexFunc(batch, func(c command) bool { return c.job == short.Job })
+			if i < 0 {
+				return fmt.Errorf("a hold nobody asked for: %w", err)
+			}
+			batch[i].done(insufficient(short))
+			batch = slices.Delete(batch, i, i+1)
+		default:
+			l.noteTrouble(err)
+			if rerr := l.reload(ctx); rerr != nil {
+				l.fail(batch, err)
+				if errors.Is(rerr, store.ErrFenced) {
+					return rerr
+				}
+				l.pause(ctx)
+				return l.recover(ctx)
+			}
+			l.fail(batch, err)
+			l.pause(ctx)
+			return nil
+		}
+	}
+}
+
+// recover waits until the shard can be read back, so that a full or missing disk needs no operator's hand at the server.
+func (l *loop) recover(ctx context.Context) error {
+	for {
+		err := l.reload(ctx)
+		if err == nil || errors.Is(err, store.ErrFenced) {
+			return err
+		}
+		if corrupt := (*store.CorruptError)(nil); errors.As(err, &corrupt) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		l.pause(ctx)
+	}
+}
+
+// pause keeps a loop that cannot commit from spinning. Commands that arrive meanwhile wait in the queue.
+func (l *loop) pause(ctx context.Context) {
+	t := time.NewTimer(500 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func insufficient(e *store.InsufficientError) error {
+	return &cloudcrowd.Error{Code: cloudcrowd.InsufficientCredits, Field: "budget", Msg: e.Error(),
+		Hint: "lower the budget, or ask the operator to issue credits (cloudcrowd account issue)"}
+}
+
+func (l *loop) noteTrouble(err error) {
+	if l.readOnly == "" {
+		l.m.log.Error("nothing can be committed; no new work is accepted until this is mended", "err", err)
+	}
+	l.readOnly = err.Error()
+}
+
+func (l *loop) fail(batch []command, err error) {
+	for i := range batch {
+		if batch[i].done != nil {
+			batch[i].done(err)
+		}
+	}
+}
+
+// decide runs the commands of a batch, then everything time brings, then placement.
+func (l *loop) decide(batch []command) *lifecycle.Decider {
+	d := &lifecycle.Decider{State: l.st, At: l.now(), Rand: l.rand, Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator}
+	for i := range batch {
+		if batch[i].decide != nil {
+			batch[i].err = batch[i].decide(l, d)
+			l.absorb(d)
+		}
+	}
+	d.Tick()
+	l.absorb(d)
+	l.expire(d)
+	l.absorb(d)
+	if l.readOnly == "" {
+		l.leased = d.Assign(l.open(), d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
+		l.absorb(d)
+	}
+	return d
+}
+
+// absorb takes what the latest events mean for leases: those that ended are no longer held, and workers are told to stop what is not wanted.
+func (l *loop) absorb(d *lifecycle.Decider) {
+	for _, ev := range d.Events[d.Seen:] {
+		switch {
+		case ev.AttemptReported != nil:
+			l.drop(ev.AttemptReported.ID)
+		case ev.AttemptEnded != nil:
+			id := ev.AttemptEnded.ID
+			if w := l.drop(id); w != "" && ev.AttemptEnded.State == cloudcrowd.AttemptCancelled {
+				l.to(w).Cancels = append(l.to(w).Cancels, id)
+			}
+		}
+	}
+	d.Seen = len(d.Events)
+}
+
+// drop forgets a lease and returns who held it.
+func (l *loop) drop(id cloudcrowd.AttemptID) cloudcrowd.WorkerID {
+	_, _, _, a := l.st.Find(id)
+	if a == nil {
+		return ""
+	}
+	if _, ok := l.held[a.Worker][id]; !ok {
+		return ""
+	}
+	delete(l.held[a.Worker], id)
+	return a.Worker
+}
+
+// to is the message being put together for a worker.
+func (l *loop) to(w cloudcrowd.WorkerID) *cloudcrowd.Down {
+	d := l.out[w]
+	if d == nil {
+		d = &cloudcrowd.Down{}
+		l.out[w] = d
+	}
+	return d
+}
+
+// commit writes the batch; with no events there is nothing to write.
+func (l *loop) commit(ctx context.Context, d *lifecycle.Decider) error {
+	if len(d.Events) == 0 {
+		return nil
+	}
+	bytes, err := lifecycle.EncodeEvents(d.Events)
+	if err != nil {
+		return err
+	}
+	b := store.Batch{Shard: l.st.Shard, Epoch: l.epoch, Seq: l.st.Seq + 1, At: d.At, Events: bytes, Count: len(d.Events),
+		Place: d.Out.Money.Place, Transfers: d.Out.Money.Transfers(l.st.Shard, l.st.Seq+1, d.At)}
+	for _, e := range d.Out.Money.End {
+		b.End = append(b.End, store.HoldEnd{Job: e.Job, State: e.State})
+	}
+	// A stop must not cut a commit in half: the context of the loop does not reach it.
+	if err := l.m.cfg.Store.Commit(context.WithoutCancel(ctx), b); err != nil {
+		return err
+	}
+	l.st.Seq++
+	if l.readOnly != "" {
+		l.m.log.Info("commits work again")
+		l.readOnly = ""
+	}
+	return nil
+}
+
+// after answers and sends, once the batch is durable.
+func (l *loop) after(d *lifecycle.Decider, batch []command) {
+	if len(d.Events) > 0 {
+		l.rows++
+		l.project.add(rowsOf(l.m, l.st, l.st.Seq, d.At, &d.Out))
+		l.m.feed.publish(l.events(d))
+		l.meter.count(d)
+	}
+	for i := range batch {
+		if batch[i].view != nil {
+			batch[i].view(l)
+		}
+		if batch[i].done != nil {
+			batch[i].done(batch[i].err)
+		}
+	}
+	l.send()
+	l.performAll()
+	l.housekeep(d.At)
+}
+
+// housekeep snapshots and forgets now and then.
+func (l *loop) housekeep(now cloudcrowd.Time) {
+	due := l.rows >= snapshotRows || l.rows > 0 && now-l.snapped > cloudcrowd.Time(snapshotEvery.Microseconds())
+	if !due {
+		return
+	}
+	for id, j := range l.st.Jobs {
+		if j.State.Ended() && now-j.EndedAt > cloudcrowd.Time(forgetAfter.Microseconds()) && l.project.reached() >= l.st.Seq-1 {
+			l.st.Forget(id)
+		}
+	}
+	if b, err := l.st.Encode(); err != nil {
+		l.m.log.Error("snapshot", "err", err)
+	} else {
+		l.project.save(l.epoch, l.st.Seq, b)
+	}
+	l.rows, l.snapped = 0, now
+}
+
+func (l *loop) shutdown() {
+	if l.rows > 0 {
+		if b, err := l.st.Encode(); err == nil {
+			l.project.save(l.epoch, l.st.Seq, b)
+		}
+	}
+	l.project.stop()
+	l.m.feed.close()
+}

@@ -1,0 +1,242 @@
+// Package taskmanager is the loop of a shard: it takes commands from the API, workers and clocks, lets the pure core decide them against the state in
+// memory, commits each batch in one transaction, and only then answers and sends. docs/life-of-a-job.md follows a job through it.
+package taskmanager
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+)
+
+// Courier delivers messages to workers. Losing one only delays work.
+type Courier interface {
+	Send(w cloudcrowd.WorkerID, d cloudcrowd.Down) error
+}
+
+// Signer makes the tokens of a lease.
+type Signer interface {
+	Read(d cloudcrowd.Digest, expires time.Time) string
+	Upload(a cloudcrowd.AttemptID, w cloudcrowd.WorkerID, maxBytes int64, expires time.Time) string
+}
+
+// Defaults of Config.
+const (
+	DefaultLeaseTTL  = 30 * time.Second
+	DefaultHeartbeat = 3 * time.Second
+	DefaultGoneGrace = 10 * time.Second
+	DefaultAhead     = 2
+	DefaultTick      = 250 * time.Millisecond
+	maxBatch         = 4096  // commands of one commit
+	queueLength      = 16384 // commands waiting; beyond it workers' messages are dropped (and repeated) and the API waits
+	grantLife        = 24 * time.Hour
+	snapshotRows     = 5000
+	snapshotEvery    = time.Minute
+	forgetAfter      = time.Minute
+	maxIndexBytes    = 256 << 30
+)
+
+// Config is what a Manager needs. Zero durations and counts take the defaults.
+type Config struct {
+	Store     store.Store
+	Blobs     blob.Store
+	Courier   Courier
+	Signer    Signer
+	Validate  func(*cloudcrowd.JobSpec) error // jobfile.Validate; nil accepts everything
+	Check     func(module []byte) error       // sandbox check of a module at submit; nil accepts everything
+	Prices    cloudcrowd.Prices
+	Operator  cloudcrowd.AccountID // owner of house machines
+	Shard     int
+	LeaseTTL  time.Duration
+	Heartbeat time.Duration
+	GoneGrace time.Duration // how long a disconnected worker keeps its leases
+	Ahead     int           // leases a worker may queue beyond its slots
+	Version   string
+	Log       *slog.Logger
+	Now       func() time.Time
+	Seed      *[32]byte         // of lotteries and ids; nil: from the system
+	Perform   func(work func()) // runs an input-output job beside the loop; nil: a goroutine. Simulation runs it in place.
+	Merge     MergeFunc         // performs a built-in merge
+}
+
+// Manager runs one shard.
+type Manager struct {
+	cfg     Config
+	log     *slog.Logger
+	queue   chan command
+	loop    *loop
+	feed    *feed
+	started cloudcrowd.Time
+
+	mu      sync.Mutex
+	running bool
+	cancel  context.CancelCauseFunc
+	done    chan struct{}
+	err     error
+	closed  chan struct{} // closed when the loop no longer takes commands
+	names   sync.Map      // WorkerID → name
+}
+
+var errStopped = errors.New("task manager stopped")
+
+// New prepares a Manager; Start takes over the shard.
+func New(cfg Config) *Manager {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&cfg.LeaseTTL, DefaultLeaseTTL)
+	def(&cfg.Heartbeat, DefaultHeartbeat)
+	def(&cfg.GoneGrace, DefaultGoneGrace)
+	if cfg.Ahead <= 0 {
+		cfg.Ahead = DefaultAhead
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Prices == (cloudcrowd.Prices{}) {
+		cfg.Prices = cloudcrowd.DefaultPrices
+	}
+	if cfg.Seed == nil {
+		cfg.Seed = new([32]byte)
+		_, _ = crand.Read(cfg.Seed[:]) // never fails: crypto/rand aborts the process instead
+	}
+	if cfg.Perform == nil {
+		cfg.Perform = func(work func()) { go work() }
+	}
+	return &Manager{cfg: cfg, log: cfg.Log, queue: make(chan command, queueLength), feed: newFeed(), closed: make(chan struct{}), done: make(chan struct{})}
+}
+
+// Start loads the shard and runs its loop until Stop. The error names what could not be loaded.
+func (m *Manager) Start(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running {
+		return errors.New("taskmanager: started twice")
+	}
+	m.started = cloudcrowd.TimeOf(m.cfg.Now())
+	l, err := newLoop(ctx, m)
+	if err != nil {
+		return err
+	}
+	m.loop, m.running = l, true
+	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	m.cancel = cancel
+	go func() {
+		defer close(m.done)
+		m.err = l.run(runCtx)
+		close(m.closed)
+		if m.err != nil && !errors.Is(m.err, errStopped) {
+			m.log.Error("the task manager stopped", "err", m.err)
+		}
+	}()
+	return nil
+}
+
+// Stop ends the loop after the batch under way, writes what the readable tables lack and a snapshot. Safe twice and before Start.
+func (m *Manager) Stop(ctx context.Context) error {
+	m.mu.Lock()
+	running := m.running
+	m.mu.Unlock()
+	if !running {
+		return nil
+	}
+	m.cancel(errStopped)
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if errors.Is(m.err, errStopped) {
+		return nil
+	}
+	return m.err
+}
+
+// Done is closed when the loop has ended; Err then says why.
+func (m *Manager) Done() <-chan struct{} { return m.done }
+
+// Err is why the loop ended, nil after Stop.
+func (m *Manager) Err() error {
+	if errors.Is(m.err, errStopped) {
+		return nil
+	}
+	return m.err
+}
+
+// command is one thing to decide. decide may run more than once, if a batch must be decided again without an offender; done runs once, after the
+// commit or with the error that prevented it.
+type command struct {
+	decide func(l *loop, d *lifecycle.Decider) error
+	view   func(l *loop) // runs after the commit; nil for most
+	done   func(error)
+	job    cloudcrowd.JobID // of a submit: to find the offender of a refused hold
+	err    error
+}
+
+// do runs a command and waits for its commit.
+func (m *Manager) do(ctx context.Context, c command) error {
+	answer := make(chan error, 1)
+	c.done = func(err error) { answer <- err }
+	select {
+	case m.queue <- c:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.closed:
+		return unavailable()
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.closed:
+		select {
+		case err := <-answer:
+			return err
+		default:
+			return unavailable()
+		}
+	}
+}
+
+func unavailable() error {
+	return cloudcrowd.Errorf(cloudcrowd.Unavailable, "the server is stopping").WithHint("try again in a moment; what was acknowledged is safe")
+}
+
+// view reads the state between batches.
+func (m *Manager) view(ctx context.Context, read func(l *loop)) error {
+	return m.do(ctx, command{view: read})
+}
+
+// post queues a command without waiting; false if the queue is full.
+func (m *Manager) post(c command) bool {
+	select {
+	case m.queue <- c:
+		return true
+	default:
+		return false
+	}
+}
+
+// newRand makes the loop's random source: secret unless the configuration gives a seed.
+func newRand(seed [32]byte, epoch int64) *rand.Rand {
+	binary.LittleEndian.PutUint64(seed[24:], binary.LittleEndian.Uint64(seed[24:])^uint64(epoch))
+	return rand.New(rand.NewChaCha8(seed))
+}
+
+func describe(shard int, seq int64) string { return fmt.Sprintf("%d/%d", shard, seq) }

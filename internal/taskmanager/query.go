@@ -1,0 +1,416 @@
+package taskmanager
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/verify"
+)
+
+// Open jobs are read from memory between two batches, ended ones from the tables; a job leaves memory only after its rows are there.
+
+// Job implements api.Backend.
+func (m *Manager) Job(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.Job, error) {
+	var v cloudcrowd.Job
+	found := false
+	err := m.view(ctx, func(l *loop) {
+		if j := l.st.Jobs[id]; j != nil {
+			v, found = jobView(m, l.st, j, l.now(), l), true
+		}
+	})
+	if err != nil || found {
+		return v, err
+	}
+	row, err := m.cfg.Store.Job(ctx, id)
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(row.Detail, &v); err != nil {
+		return v, fmt.Errorf("job %s in the tables: %w", id, err)
+	}
+	return v, nil
+}
+
+// Jobs implements api.Backend: newest first. The cursor is the id of the last job given.
+func (m *Manager) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]cloudcrowd.JobSummary, string, error) {
+	limit := clampLimit(p.Limit)
+	var open []cloudcrowd.JobSummary
+	err := m.view(ctx, func(l *loop) {
+		for _, j := range l.st.Jobs {
+			if matches(j, f) {
+				open = append(open, summary(j, l.now(), l))
+			}
+		}
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	inMemory := map[cloudcrowd.JobID]bool{}
+	for _, s := range open {
+		inMemory[s.ID] = true
+	}
+	// The tables lag behind memory and hold open jobs as they were at submission: what memory says wins. Their cursor is opaque, so the page is
+	// found by walking it; pages of open jobs are short.
+	slices.SortFunc(open, func(a, b cloudcrowd.JobSummary) int { return strings.Compare(string(b.ID), string(a.ID)) })
+	var list []cloudcrowd.JobSummary
+	tableCursor, after := splitCursor(p.Cursor)
+	take := func(s cloudcrowd.JobSummary) { list = append(list, s) }
+	for {
+		rows, next, err := m.cfg.Store.Jobs(ctx, store.JobFilter{Account: f.Account, Text: f.Text}, store.Page{Limit: limit, Cursor: tableCursor})
+		if err != nil {
+			return nil, "", err
+		}
+		for _, r := range rows {
+			if after != "" && r.Summary.ID >= after {
+				continue
+			}
+			for len(open) > 0 && open[0].ID >= r.Summary.ID {
+				if after == "" || open[0].ID < after {
+					take(open[0])
+				}
+				open = open[1:]
+			}
+			if !inMemory[r.Summary.ID] && (f.State == "" || r.Summary.State == f.State) {
+				take(r.Summary)
+			}
+			if len(list) >= limit {
+				return list[:limit], tableCursor + "|" + string(list[limit-1].ID), nil
+			}
+		}
+		if next == "" {
+			for _, s := range open {
+				if after == "" || s.ID < after {
+					take(s)
+				}
+			}
+			if len(list) > limit {
+				return list[:limit], tableCursor + "|" + string(list[limit-1].ID), nil
+			}
+			return list, "", nil
+		}
+		tableCursor = next
+	}
+}
+
+func splitCursor(c string) (table string, after cloudcrowd.JobID) {
+	if i := strings.LastIndexByte(c, '|'); i >= 0 {
+		return c[:i], cloudcrowd.JobID(c[i+1:])
+	}
+	return "", ""
+}
+
+func clampLimit(n int) int {
+	if n <= 0 {
+		return 100
+	}
+	return min(n, 1000)
+}
+
+func matches(j *lifecycle.Job, f store.JobFilter) bool {
+	if f.Account != "" && j.Account != f.Account || f.State != "" && j.State != f.State {
+		return false
+	}
+	text := strings.ToLower(f.Text)
+	return text == "" || strings.Contains(strings.ToLower(j.Spec.Name), text) || strings.Contains(string(j.ID), text)
+}
+
+// Tasks implements api.Backend. The cursor is "stage-index" of the next task.
+func (m *Manager) Tasks(ctx context.Context, id cloudcrowd.JobID, stage string, state cloudcrowd.TaskState, p store.Page) ([]cloudcrowd.Task, string, error) {
+	limit := clampLimit(p.Limit)
+	var list []cloudcrowd.Task
+	var next string
+	var failure error
+	found := false
+	err := m.view(ctx, func(l *loop) {
+		j := l.st.Jobs[id]
+		if j == nil {
+			return
+		}
+		found = true
+		only := -1
+		if stage != "" {
+			if only = j.Spec.StageIndex(stage); only < 0 {
+				failure = cloudcrowd.Errorf(cloudcrowd.NotFound, "job %s has no stage %q", id, stage)
+				return
+			}
+		}
+		from := parseCursor(p.Cursor)
+		for si, st := range j.Stages {
+			if only >= 0 && si != only || si < from[0] {
+				continue
+			}
+			for ti, t := range st.Tasks {
+				if si == from[0] && ti < from[1] || state != "" && t.State != state {
+					continue
+				}
+				if len(list) == limit {
+					next = fmt.Sprintf("%d-%d", si, ti)
+					return
+				}
+				list = append(list, taskView(m, j, cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}, t, true))
+			}
+		}
+	})
+	if err != nil || failure != nil || found {
+		return list, next, firstError(err, failure)
+	}
+	return m.pastTasks(ctx, id, stage, state, p)
+}
+
+func (m *Manager) pastTasks(ctx context.Context, id cloudcrowd.JobID, stage string, state cloudcrowd.TaskState, p store.Page) ([]cloudcrowd.Task, string, error) {
+	job, err := m.Job(ctx, id)
+	if err != nil {
+		return nil, "", err
+	}
+	number := int32(-1)
+	if stage != "" {
+		if number = int32(job.Spec.StageIndex(stage)); number < 0 {
+			return nil, "", cloudcrowd.Errorf(cloudcrowd.NotFound, "job %s has no stage %q", id, stage)
+		}
+	}
+	rows, next, err := m.cfg.Store.Tasks(ctx, id, number, p)
+	if err != nil {
+		return nil, "", err
+	}
+	list := make([]cloudcrowd.Task, 0, len(rows))
+	for _, t := range rows {
+		if state != "" && t.State != state {
+			continue
+		}
+		if t, err = m.cfg.Store.Task(ctx, t.ID); err != nil {
+			return nil, "", err
+		}
+		list = append(list, t)
+	}
+	return list, next, nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseCursor(c string) (at [2]int) {
+	a, b, _ := strings.Cut(c, "-")
+	at[0], _ = strconv.Atoi(a)
+	at[1], _ = strconv.Atoi(b)
+	return at
+}
+
+// Task implements api.Backend.
+func (m *Manager) Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Task, error) {
+	var v cloudcrowd.Task
+	found := false
+	err := m.view(ctx, func(l *loop) {
+		if j, _, t := l.st.FindTask(id); t != nil {
+			v, found = taskView(m, j, id, t, true), true
+		}
+	})
+	if err != nil || found {
+		return v, err
+	}
+	return m.cfg.Store.Task(ctx, id)
+}
+
+// Attempts implements api.Backend. The cursor is "stage-task-attempt" of the next one, or the tables' own.
+func (m *Manager) Attempts(ctx context.Context, id cloudcrowd.JobID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
+	limit := clampLimit(p.Limit)
+	var list []cloudcrowd.Attempt
+	var next string
+	found := false
+	skip, _ := strconv.Atoi(p.Cursor)
+	err := m.view(ctx, func(l *loop) {
+		j := l.st.Jobs[id]
+		if j == nil {
+			return
+		}
+		found = true
+		n := 0
+		for si, st := range j.Stages {
+			for ti, t := range st.Tasks {
+				for _, a := range t.Attempts {
+					if n++; n <= skip {
+						continue
+					}
+					if len(list) == limit {
+						next = strconv.Itoa(n - 1)
+						return
+					}
+					aid := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}, N: a.N}
+					list = append(list, attemptView(m, j, aid, a, l.held[a.Worker][aid]))
+				}
+			}
+		}
+	})
+	if err != nil || found {
+		return list, next, err
+	}
+	if _, err := m.cfg.Store.Job(ctx, id); err != nil {
+		return nil, "", err
+	}
+	return m.cfg.Store.JobAttempts(ctx, id, p)
+}
+
+// Workers implements api.Backend.
+func (m *Manager) Workers(ctx context.Context) ([]cloudcrowd.WorkerView, error) {
+	rows, err := m.cfg.Store.Workers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]cloudcrowd.WorkerView, len(rows))
+	err = m.view(ctx, func(l *loop) {
+		for i, r := range rows {
+			list[i] = l.workerView(r)
+		}
+	})
+	return list, err
+}
+
+// Worker implements api.Backend.
+func (m *Manager) Worker(ctx context.Context, id cloudcrowd.WorkerID) (cloudcrowd.WorkerView, error) {
+	row, err := m.cfg.Store.Worker(ctx, id)
+	if err != nil {
+		return cloudcrowd.WorkerView{}, err
+	}
+	var v cloudcrowd.WorkerView
+	err = m.view(ctx, func(l *loop) { v = l.workerView(row) })
+	return v, err
+}
+
+func (l *loop) workerView(r store.WorkerRow) cloudcrowd.WorkerView {
+	rec := l.st.Record(r.ID)
+	v := cloudcrowd.WorkerView{Worker: r.Worker, Info: r.Info, LastSeen: r.LastSeen, Record: rec, Standing: verify.Standing(rec, l.now()), ErrorRate: verify.ErrorRate(rec),
+		Running: sortedAttempts(l.held[r.ID])}
+	if s := l.sessions[r.ID]; s != nil {
+		v.Info, v.Online, v.Draining, v.CachedBytes = s.info, s.online, s.leaving, s.cachedBytes
+		v.LastSeen = max(v.LastSeen, s.lastSeen)
+		v.Running = v.Running[:min(len(v.Running), s.sched.Slots)]
+	}
+	return v
+}
+
+// WorkerAttempts implements api.Backend: running attempts first, then ended ones, newest first.
+func (m *Manager) WorkerAttempts(ctx context.Context, id cloudcrowd.WorkerID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
+	var running []cloudcrowd.Attempt
+	if p.Cursor == "" {
+		err := m.view(ctx, func(l *loop) {
+			for _, aid := range sortedAttempts(l.held[id]) {
+				if j, _, _, a := l.st.Find(aid); a != nil {
+					running = append(running, attemptView(m, j, aid, a, l.held[id][aid]))
+				}
+			}
+		})
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	past, next, err := m.cfg.Store.WorkerAttempts(ctx, id, p)
+	return append(running, past...), next, err
+}
+
+// Account implements api.Backend.
+func (m *Manager) Account(ctx context.Context, id cloudcrowd.AccountID) (cloudcrowd.Account, error) {
+	return m.cfg.Store.Account(ctx, id)
+}
+
+// Accounts implements api.Backend.
+func (m *Manager) Accounts(ctx context.Context) ([]cloudcrowd.Account, error) {
+	return m.cfg.Store.Accounts(ctx)
+}
+
+// Transfers implements api.Backend.
+func (m *Manager) Transfers(ctx context.Context, f store.TransferFilter, p store.Page) ([]cloudcrowd.Transfer, string, error) {
+	return m.cfg.Store.Transfers(ctx, f, p)
+}
+
+// Charges implements api.Backend. It waits until the tables hold what was committed when it was called.
+func (m *Manager) Charges(ctx context.Context, f store.ChargeFilter, p store.Page) ([]cloudcrowd.Charge, string, error) {
+	var seq int64
+	if err := m.view(ctx, func(l *loop) { seq = l.st.Seq }); err != nil {
+		return nil, "", err
+	}
+	if err := m.loop.project.wait(ctx, seq); err != nil {
+		return nil, "", err
+	}
+	return m.cfg.Store.Charges(ctx, f, p)
+}
+
+// Prices implements api.Backend.
+func (m *Manager) Prices() cloudcrowd.Prices { return m.cfg.Prices }
+
+// Events implements api.Backend.
+func (m *Manager) Events(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) (<-chan cloudcrowd.Event, error) {
+	return m.feed.watch(ctx, after, account, job), nil
+}
+
+// Status implements api.Backend.
+func (m *Manager) Status(ctx context.Context) (cloudcrowd.ServerStatus, error) {
+	s := cloudcrowd.ServerStatus{Version: m.cfg.Version, StartedAt: m.started}
+	accounts, err := m.cfg.Store.Accounts(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, a := range accounts {
+		s.LedgerSum += a.Balance
+	}
+	s.LedgerCheckedAt = cloudcrowd.TimeOf(m.cfg.Now())
+	err = m.view(ctx, func(l *loop) { l.status(&s) })
+	return s, err
+}
+
+func (l *loop) status(s *cloudcrowd.ServerStatus) {
+	now := l.now()
+	s.TasksPerSecond, s.CreditsPerHour = l.meter.rates(now)
+	s.ReadOnly = l.readOnly
+	oldest := now
+	for _, id := range sortedJobs(l.st.Jobs) {
+		j := l.st.Jobs[id]
+		if j.State.Ended() {
+			continue
+		}
+		s.JobsRunning++
+		for _, st := range j.Stages {
+			s.TasksRunning += int(st.Running)
+			if st.State == cloudcrowd.StageRunning && st.Running == 0 && st.Done == 0 && j.SubmittedAt < oldest {
+				oldest = j.SubmittedAt
+			}
+			for _, t := range st.Tasks {
+				if t.State == cloudcrowd.TaskWaiting && t.CreatedAt < oldest {
+					oldest = t.CreatedAt
+				}
+			}
+		}
+	}
+	s.WaitingSeconds = float64(now-oldest) / 1e6
+	for _, w := range sortedWorkers(l.sessions) {
+		v := l.sessions[w]
+		if v.online {
+			s.WorkersOnline++
+			s.Slots += v.sched.Slots
+			s.SlotsBusy += min(len(v.sched.Held), v.sched.Slots)
+		}
+		if rec := l.st.Record(w); verify.Exiled(rec, now) {
+			s.Attention = append(s.Attention, fmt.Sprintf("worker %s is distrusted: %s", l.m.name(w), plural(rec.Invalid, "result of its was refused", "results of its were refused")))
+		}
+	}
+	if s.ReadOnly != "" {
+		s.Attention = append(s.Attention, "no new work is accepted: "+s.ReadOnly)
+	}
+	if s.JobsRunning > 0 && s.WorkersOnline == 0 {
+		s.Attention = append(s.Attention, "jobs wait and no worker is connected; start one with the join link (cloudcrowd worker --join LINK)")
+	}
+	if s.LedgerSum != 0 {
+		s.Attention = append(s.Attention, fmt.Sprintf("the ledger does not balance: its sum is %d micro-credits; run cloudcrowd fsck", s.LedgerSum))
+	}
+}

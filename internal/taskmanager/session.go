@@ -1,0 +1,348 @@
+package taskmanager
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/scheduler"
+)
+
+// session is a worker that has said Hello since the server started. It is not durable: workers say it again.
+type session struct {
+	id          string
+	info        cloudcrowd.WorkerInfo
+	owner       cloudcrowd.AccountID
+	sched       *scheduler.Worker
+	online      bool
+	leaving     bool
+	revoked     bool
+	lastSeen    cloudcrowd.Time
+	goneAt      cloudcrowd.Time // when the connection closed; 0 while online
+	cachedBytes int64
+	noted       cloudcrowd.Time // when the directory was last told
+}
+
+const (
+	missingBeats  = 2                         // beats without a lease before it counts as never received
+	missingAge    = 5 * 1e6                   // and its age by then, microseconds
+	beatsToGone   = 5                         // heartbeats of silence after which a worker counts as gone
+	maxCachedSeen = 1 << 16                   // digests remembered per worker
+	noteEvery     = cloudcrowd.Time(30 * 1e6) // how often a worker's last sign of life is written down
+)
+
+// Receive takes a message from a worker. It never blocks long: what does not fit in the queue is dropped, and workers repeat what matters.
+func (m *Manager) Receive(w cloudcrowd.WorkerID, up cloudcrowd.Up) {
+	reports := up.Reports
+	up.Reports = nil
+	if up.Hello != nil {
+		hello := *up.Hello
+		m.cfg.Perform(func() { m.hello(w, hello) })
+		up.Hello = nil
+	}
+	if up.Beat != nil || len(up.Returned) > 0 || up.Leaving {
+		m.post(command{decide: func(l *loop, d *lifecycle.Decider) error { l.message(d, w, up); return nil }})
+	}
+	if len(reports) == 0 {
+		return
+	}
+	ready := func() {
+		for i := range reports {
+			reports[i].Result = m.vetted(reports[i].Result)
+		}
+		m.post(command{decide: func(l *loop, d *lifecycle.Decider) error { l.reports(d, w, reports); return nil }})
+	}
+	if slices.ContainsFunc(reports, func(r cloudcrowd.Report) bool { return len(r.Result.Outputs) > 0 }) {
+		m.cfg.Perform(ready)
+	} else {
+		ready()
+	}
+}
+
+// Gone says that a worker's connection has closed.
+func (m *Manager) Gone(w cloudcrowd.WorkerID) {
+	m.post(command{decide: func(l *loop, d *lifecycle.Decider) error {
+		if s := l.sessions[w]; s != nil && s.online {
+			s.online, s.goneAt, s.sched.Closed = false, d.At, true
+		}
+		return nil
+	}})
+}
+
+// vetted checks that the files a result names are really there, with the sizes it says; else the result is the worker's failure.
+func (m *Manager) vetted(r cloudcrowd.Result) cloudcrowd.Result {
+	if r.Outcome != cloudcrowd.Succeeded {
+		r.Outputs = nil
+		return r
+	}
+	bad := func(format string, args ...any) cloudcrowd.Result {
+		return cloudcrowd.Result{Outcome: cloudcrowd.Broken, Reason: "the worker's report was refused: " + fmt.Sprintf(format, args...), Usage: r.Usage}
+	}
+	slices.SortFunc(r.Outputs, func(a, b cloudcrowd.OutputFile) int { return strings.Compare(a.Path, b.Path) })
+	for i, f := range r.Outputs {
+		if i > 0 && r.Outputs[i-1].Path == f.Path {
+			return bad("it names the file %q twice", f.Path)
+		}
+		size, err := m.cfg.Blobs.Stat(context.Background(), f.Digest)
+		if err != nil {
+			return bad("the file %q was not uploaded", f.Path)
+		}
+		if size != f.SizeBytes {
+			return bad("the file %q has %d bytes, not the %d it says", f.Path, size, f.SizeBytes)
+		}
+	}
+	return r
+}
+
+// hello looks the worker up and lets the loop know it.
+func (m *Manager) hello(w cloudcrowd.WorkerID, h cloudcrowd.Hello) {
+	row, err := m.cfg.Store.Worker(context.Background(), w)
+	if err == nil && row.Revoked {
+		err = cloudcrowd.Errorf(cloudcrowd.Forbidden, "this worker was revoked by the operator")
+	}
+	if cloudcrowd.CodeOf(err) == cloudcrowd.NotFound || cloudcrowd.CodeOf(err) == cloudcrowd.Forbidden {
+		_ = m.cfg.Courier.Send(w, cloudcrowd.Down{Refused: err.Error()})
+		return
+	}
+	if err != nil {
+		m.log.Warn("a worker said hello but could not be looked up; it will say it again", "worker", w.Short(), "err", err)
+		_ = m.cfg.Courier.Send(w, cloudcrowd.Down{Refresh: true})
+		return
+	}
+	if h.Info.Name == "" {
+		h.Info.Name = row.Name
+	}
+	m.post(command{decide: func(l *loop, d *lifecycle.Decider) error { l.greet(d, w, row.Owner, h); return nil }})
+}
+
+// greet opens a worker's session and settles what it holds against what the server believes it holds.
+func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcrowd.AccountID, h cloudcrowd.Hello) {
+	cfg := &l.m.cfg
+	slots := min(max(h.Info.Slots, 1), 1024)
+	s := &session{id: h.Session, info: h.Info, owner: owner, online: true, lastSeen: d.At, cachedBytes: h.CachedBytes}
+	s.sched = &scheduler.Worker{ID: w, Name: h.Info.Name, Owner: owner, Speed: h.Info.Speed, Slots: slots, Capacity: slots + cfg.Ahead,
+		MemoryBytes: h.Info.MemoryBytes, Held: l.holdings(w), Cached: map[cloudcrowd.Digest]struct{}{}}
+	s.cache(h.Cached)
+	l.sessions[w] = s
+	known := map[cloudcrowd.AttemptID]bool{}
+	for _, id := range h.Holding {
+		known[id] = true
+		if _, ok := s.sched.Held[id]; !ok {
+			l.to(w).Cancels = append(l.to(w).Cancels, id)
+		}
+	}
+	for _, id := range h.Spooled {
+		known[id] = true
+	}
+	expires := d.At + cloudcrowd.Time(cfg.LeaseTTL.Microseconds())
+	for _, id := range sortedAttempts(s.sched.Held) {
+		if known[id] {
+			s.sched.Held[id].Expires = expires
+		} else {
+			d.Returned(id, "its worker started anew and does not have it")
+		}
+	}
+	l.to(w).Welcome = &cloudcrowd.Welcome{HeartbeatSeconds: cfg.Heartbeat.Seconds(), LeaseSeconds: cfg.LeaseTTL.Seconds(), Ahead: cfg.Ahead}
+	l.note(w, s, d.At)
+}
+
+// note writes a worker's sign of life to the directory, outside of the loop.
+func (l *loop) note(w cloudcrowd.WorkerID, s *session, at cloudcrowd.Time) {
+	s.noted = at
+	info := s.info
+	l.m.cfg.Perform(func() {
+		if err := l.m.cfg.Store.SeenWorker(context.Background(), w, info, at); err != nil {
+			l.m.log.Debug("noting a worker's sign of life", "worker", w.Short(), "err", err)
+		}
+	})
+}
+
+func (s *session) cache(list []cloudcrowd.Digest) {
+	for _, d := range list {
+		if len(s.sched.Cached) >= maxCachedSeen {
+			clear(s.sched.Cached) // forgetting costs a less well chosen worker, no more
+		}
+		s.sched.Cached[d] = struct{}{}
+	}
+}
+
+// message takes a beat, leases handed back, or a farewell.
+func (l *loop) message(d *lifecycle.Decider, w cloudcrowd.WorkerID, up cloudcrowd.Up) {
+	s := l.sessions[w]
+	if s == nil || up.Beat != nil && up.Beat.Session != s.id {
+		l.to(w).Refresh = true
+		return
+	}
+	s.lastSeen, s.online, s.goneAt = d.At, true, 0
+	s.leaving = s.leaving || up.Leaving
+	s.sched.Closed = s.leaving || s.revoked
+	for _, id := range up.Returned {
+		if _, ok := s.sched.Held[id]; ok {
+			d.Returned(id, "handed back by its worker")
+		}
+	}
+	if up.Beat != nil {
+		l.beat(d, s, up.Beat)
+	}
+	if d.At-s.noted > noteEvery {
+		l.note(w, s, d.At)
+	}
+}
+
+// beat extends the leases the worker says it holds; one it does not mention for some time never reached it.
+func (l *loop) beat(d *lifecycle.Decider, s *session, b *cloudcrowd.Beat) {
+	expires := d.At + cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds())
+	listed := make(map[cloudcrowd.AttemptID]bool, len(b.Holding))
+	for _, p := range b.Holding {
+		listed[p.Attempt] = true
+		h := s.sched.Held[p.Attempt]
+		if h == nil {
+			l.to(s.sched.ID).Cancels = append(l.to(s.sched.ID).Cancels, p.Attempt)
+			continue
+		}
+		h.Expires, h.Missing, h.Fraction = expires, 0, p.Fraction
+		if p.Running && p.Elapsed >= 0 {
+			h.LeasedAt = d.At - cloudcrowd.Time(p.Elapsed*1e6)
+		}
+	}
+	for _, id := range sortedAttempts(s.sched.Held) {
+		if h := s.sched.Held[id]; !listed[id] {
+			if h.Missing++; h.Missing > missingBeats && d.At-h.LeasedAt > missingAge {
+				d.Returned(id, "it never reached its worker")
+			}
+		}
+	}
+	s.sched.Capacity = min(max(len(b.Holding)+b.Want, 0), 4*s.sched.Slots+l.m.cfg.Ahead)
+	s.cachedBytes = b.CachedBytes
+	s.cache(b.Cached)
+}
+
+// reports takes results; each is acknowledged after the commit unless it is not this worker's to report.
+func (l *loop) reports(d *lifecycle.Decider, w cloudcrowd.WorkerID, list []cloudcrowd.Report) {
+	if s := l.sessions[w]; s != nil {
+		s.lastSeen = d.At
+	}
+	for _, r := range list {
+		if d.Report(w, r.Attempt, r.Result) {
+			l.to(w).Acks = append(l.to(w).Acks, r.Attempt)
+		} else {
+			l.m.log.Warn("a worker reported an attempt it does not hold", "worker", w.Short(), "attempt", r.Attempt)
+		}
+	}
+}
+
+// expire ends leases whose time has come and notices workers that fell silent.
+func (l *loop) expire(d *lifecycle.Decider) {
+	silence := cloudcrowd.Time(l.m.cfg.Heartbeat.Microseconds()) * beatsToGone
+	grace := cloudcrowd.Time(l.m.cfg.GoneGrace.Microseconds())
+	for _, s := range l.sessions {
+		if s.online && d.At-s.lastSeen > silence {
+			s.online, s.goneAt, s.sched.Closed = false, s.lastSeen, true
+		}
+	}
+	for _, w := range sortedWorkers(l.held) {
+		held := l.held[w]
+		s := l.sessions[w]
+		gone := s != nil && !s.online && d.At-s.goneAt > grace
+		for _, id := range sortedAttempts(held) {
+			switch {
+			case gone:
+				d.Lost(id, "its worker vanished")
+			case d.At > held[id].Expires:
+				d.Lost(id, "its lease expired without a heartbeat")
+			}
+		}
+	}
+}
+
+// open lists the workers that take work, in a fixed order.
+func (l *loop) open() []*scheduler.Worker {
+	list := make([]*scheduler.Worker, 0, len(l.sessions))
+	for _, s := range l.sessions {
+		if s.online && !s.sched.Closed {
+			list = append(list, s.sched)
+		}
+	}
+	slices.SortFunc(list, func(a, b *scheduler.Worker) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return list
+}
+
+// send delivers what the batch has put together, leases included.
+func (l *loop) send() {
+	for _, id := range l.leased {
+		lease, w, err := l.lease(id)
+		if err != nil {
+			reason := fmt.Sprintf("stage %d cannot be turned into work: %v", id.Task.Stage, err)
+			l.m.post(command{decide: func(_ *loop, d *lifecycle.Decider) error { d.Fail(id.Task.Job, reason); return nil }})
+			continue
+		}
+		l.to(w).Leases = append(l.to(w).Leases, lease)
+	}
+	l.leased = l.leased[:0]
+	for _, w := range sortedWorkers(l.out) {
+		if err := l.m.cfg.Courier.Send(w, *l.out[w]); err != nil {
+			l.m.log.Debug("sending", "worker", w.Short(), "err", err)
+		}
+	}
+	clear(l.out)
+}
+
+// lease puts together what a worker needs for an attempt.
+func (l *loop) lease(id cloudcrowd.AttemptID) (cloudcrowd.Lease, cloudcrowd.WorkerID, error) {
+	j, _, _, a := l.st.Find(id)
+	payload, err := payloadOf(j, id.Task)
+	if err != nil {
+		return cloudcrowd.Lease{}, "", err
+	}
+	expires := l.m.cfg.Now().Add(grantLife)
+	lease := cloudcrowd.Lease{Attempt: id, Payload: payload}
+	seen := map[cloudcrowd.Digest]bool{}
+	grant := func(d cloudcrowd.Digest) {
+		if d != "" && !seen[d] {
+			seen[d] = true
+			lease.Grants = append(lease.Grants, cloudcrowd.Grant{Blob: d, Token: l.m.cfg.Signer.Read(d, expires)})
+		}
+	}
+	grant(payload.Module)
+	for _, f := range payload.Files {
+		for _, s := range f.Segments {
+			grant(s.Blob)
+		}
+	}
+	const logRoom = 256 << 10
+	lease.Upload = l.m.cfg.Signer.Upload(id, a.Worker, payload.Resources.OutputBytes+logRoom, expires)
+	return lease, a.Worker, nil
+}
+
+func sortedAttempts(m map[cloudcrowd.AttemptID]*scheduler.Held) []cloudcrowd.AttemptID {
+	ids := make([]cloudcrowd.AttemptID, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, compareAttempts)
+	return ids
+}
+
+func compareAttempts(a, b cloudcrowd.AttemptID) int {
+	if c := strings.Compare(string(a.Task.Job), string(b.Task.Job)); c != 0 {
+		return c
+	}
+	for _, p := range [][2]int32{{a.Task.Stage, b.Task.Stage}, {a.Task.Index, b.Task.Index}, {a.N, b.N}} {
+		if p[0] != p[1] {
+			return int(p[0]) - int(p[1])
+		}
+	}
+	return 0
+}
+
+func sortedWorkers[V any](m map[cloudcrowd.WorkerID]V) []cloudcrowd.WorkerID {
+	ids := make([]cloudcrowd.WorkerID, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,223 @@
+package taskmanager
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/decompose"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/scheduler"
+)
+
+// name is a worker's name for people, from the directory, remembered.
+func (m *Manager) name(w cloudcrowd.WorkerID) string {
+	if v, ok := m.names.Load(w); ok {
+		return v.(string)
+	}
+	row, err := m.cfg.Store.Worker(context.Background(), w)
+	if err != nil || row.Name == "" {
+		return w.Short()
+	}
+	m.names.Store(w, row.Name)
+	return row.Name
+}
+
+// jobView draws a job from memory. l adds what only the loop knows; nil leaves it out.
+func jobView(m *Manager, st *lifecycle.State, j *lifecycle.Job, now cloudcrowd.Time, l *loop) cloudcrowd.Job {
+	v := cloudcrowd.Job{JobSummary: summary(j, now, l), Spec: j.Spec, Notes: notes(m, j)}
+	for w, p := range j.Workers {
+		v.Workers = append(v.Workers, cloudcrowd.JobWorker{Worker: w, Name: m.name(w), Owner: p.Owner, Attempts: p.Attempts, Accepted: p.Accepted,
+			Refused: p.Refused, Failed: p.Failed, Earned: p.Earned, CPUSeconds: p.CPUSeconds})
+	}
+	slices.SortFunc(v.Workers, func(a, b cloudcrowd.JobWorker) int {
+		if c := strings.Compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.Worker), string(b.Worker))
+	})
+	for i := range j.Spec.Stages {
+		if slices.Contains(j.Spec.Outputs, j.Spec.Stages[i].Name) {
+			v.Outputs = append(v.Outputs, j.Outputs(i)...)
+		}
+	}
+	v.Hold = cloudcrowd.Hold{Job: j.ID, Account: j.Account, Amount: j.Budget, Posted: j.Posted, State: cloudcrowd.HoldPending, At: j.SubmittedAt}
+	if j.State.Ended() {
+		v.Hold.State = cloudcrowd.HoldVoided
+		if j.Posted == j.Budget {
+			v.Hold.State = cloudcrowd.HoldPosted
+		}
+	}
+	return v
+}
+
+func summary(j *lifecycle.Job, now cloudcrowd.Time, l *loop) cloudcrowd.JobSummary {
+	s := cloudcrowd.JobSummary{ID: j.ID, Name: j.Spec.Name, Account: j.Account, State: j.State, Reason: j.Reason, SubmittedAt: j.SubmittedAt, EndedAt: j.EndedAt,
+		Deadline: j.Deadline, Attempts: j.Attempts, Refused: j.Refused, Failed: j.Failed, Budget: j.Budget, Cost: j.Posted + j.Deferred}
+	for i, st := range j.Stages {
+		s.Stages = append(s.Stages, stageView(j, i))
+		s.Tasks += int64(len(st.Tasks))
+		s.TasksDone += st.Done
+	}
+	s.Progress = progress(s.Stages)
+	if j.State == cloudcrowd.JobDone {
+		s.Progress = 1
+	}
+	if !j.State.Ended() {
+		s.RemainingSeconds = remaining(j, s.Progress, now, l)
+	}
+	return s
+}
+
+// progress is the mean over stages of the share of units done.
+func progress(stages []cloudcrowd.StageView) float64 {
+	if len(stages) == 0 {
+		return 0
+	}
+	sum := 0.0
+	for _, s := range stages {
+		switch {
+		case s.State == cloudcrowd.StageDone:
+			sum++
+		case s.UnitsTotal > 0:
+			sum += math.Min(float64(s.UnitsDone)/float64(s.UnitsTotal), 0.99)
+		}
+	}
+	return sum / float64(len(stages))
+}
+
+// remaining estimates the seconds left as a range: the work left over all connected slots, and the pace so far. 0,0 while nothing is known.
+func remaining(j *lifecycle.Job, progress float64, now cloudcrowd.Time, l *loop) [2]float64 {
+	elapsed := float64(now-j.SubmittedAt) / 1e6
+	if progress <= 0 || elapsed <= 0 {
+		return [2]float64{}
+	}
+	pace := elapsed * (1 - progress) / progress
+	low, high := 0.6*pace, 1.6*pace
+	if l != nil {
+		var speed float64
+		for _, s := range l.sessions {
+			if s.online {
+				speed += s.sched.Speed * float64(s.sched.Slots)
+			}
+		}
+		work := 0.0
+		for i, st := range j.Stages {
+			if total, known := j.Total(i); known && j.Spec.Stages[i].Merge == nil {
+				work += float64(total-st.UnitsDone) * st.CoreSecondsPerUnit()
+			}
+		}
+		if speed > 0 && work > 0 {
+			low = math.Min(low, work/speed)
+		}
+	}
+	return [2]float64{math.Round(low*10) / 10, math.Round(high*10) / 10}
+}
+
+func stageView(j *lifecycle.Job, i int) cloudcrowd.StageView {
+	spec, st := &j.Spec.Stages[i], j.Stages[i]
+	v := cloudcrowd.StageView{Name: spec.Name, After: spec.After, Kind: kindOf(spec), State: st.State, UnitsCarved: st.Next, UnitsDone: st.UnitsDone,
+		Tasks: int64(len(st.Tasks)), TasksDone: st.Done, TasksFailed: st.Failed, Running: st.Running, Refused: st.Refused, Cost: st.Cost,
+		StartedAt: st.StartedAt, EndedAt: st.EndedAt}
+	if total, known := j.Total(i); known {
+		v.UnitsTotal = total
+	}
+	if spec.Merge != nil { // a tree: nodes are its units
+		v.UnitsTotal, v.UnitsCarved, v.UnitsDone = 0, int64(len(st.Tasks)), st.Done
+		if n, final := j.Parts(j.Spec.StageIndex(spec.After[0])); final && !spec.Merge.Builtin() {
+			for n > 1 || v.UnitsTotal == 0 && n == 1 {
+				n = (n + int64(spec.Merge.FanIn) - 1) / int64(spec.Merge.FanIn)
+				v.UnitsTotal += n
+			}
+		}
+	}
+	return v
+}
+
+// kindOf names what a stage does, for people: "fasta → kmers count".
+func kindOf(spec *cloudcrowd.Stage) string {
+	program := func(p *cloudcrowd.Program) string {
+		name := p.ModuleName
+		if name == "" {
+			name = p.Module.Short()
+		}
+		name = strings.TrimSuffix(name[strings.LastIndexByte(name, '/')+1:], ".wasm")
+		if len(p.Args) > 0 && !strings.HasPrefix(p.Args[0], "-") {
+			name += " " + p.Args[0]
+		}
+		return name
+	}
+	switch {
+	case spec.Merge.Builtin():
+		return "merge " + string(spec.Merge.Kind)
+	case spec.Merge != nil:
+		return fmt.Sprintf("merge tree of %d → %s", spec.Merge.FanIn, program(spec.Merge.Program))
+	case spec.Split != nil:
+		return string(spec.Split.Kind) + " → " + program(spec.Run)
+	}
+	return program(spec.Run)
+}
+
+// notes are the job's history in plain sentences.
+func notes(m *Manager, j *lifecycle.Job) []string {
+	list := slices.Clone(j.Notes)
+	for _, w := range sortedWorkers(j.Workers) {
+		p := j.Workers[w]
+		if p.Refused > 0 {
+			list = append(list, fmt.Sprintf("%s from %s (owner %s) refused: other workers agreed on a different result. Nothing was paid for %s.",
+				plural(p.Refused, "result was", "results were"), m.name(w), p.Owner, map[bool]string{true: "it", false: "them"}[p.Refused == 1]))
+		}
+		if p.Failed > 0 {
+			list = append(list, fmt.Sprintf("%s on %s failed or was lost and was tried again elsewhere.", plural(p.Failed, "attempt", "attempts"), m.name(w)))
+		}
+	}
+	if j.Reason != "" {
+		list = append(list, sentence(j.Reason))
+	}
+	return list
+}
+
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func sentence(s string) string {
+	s = strings.TrimRight(s, ".")
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:] + "."
+}
+
+func taskView(m *Manager, j *lifecycle.Job, id cloudcrowd.TaskID, t *lifecycle.Task, attempts bool) cloudcrowd.Task {
+	v := cloudcrowd.Task{ID: id, Job: id.Job, Stage: j.Spec.Stages[id.Stage].Name, Index: id.Index, State: t.State, Unit: t.Unit, Label: label(j, id, t),
+		Quorum: t.Quorum, Canonical: t.Canonical, Outputs: t.Outputs, Cost: t.Cost, CreatedAt: t.CreatedAt, EndedAt: t.EndedAt, Reason: t.Reason}
+	if attempts {
+		for _, a := range t.Attempts {
+			v.Attempts = append(v.Attempts, attemptView(m, j, cloudcrowd.AttemptID{Task: id, N: a.N}, a, nil))
+		}
+	}
+	return v
+}
+
+func label(j *lifecycle.Job, id cloudcrowd.TaskID, t *lifecycle.Task) string {
+	if j.Spec.Stages[id.Stage].Merge != nil {
+		return fmt.Sprintf("level %d, parts %d–%d", t.Level, t.Unit.Lo, t.Unit.Hi-1)
+	}
+	return decompose.Label(&j.Spec, int(id.Stage), t.Unit)
+}
+
+func attemptView(m *Manager, j *lifecycle.Job, id cloudcrowd.AttemptID, a *lifecycle.Attempt, h *scheduler.Held) cloudcrowd.Attempt {
+	v := cloudcrowd.Attempt{ID: id, Stage: j.Spec.Stages[id.Task.Stage].Name, Worker: a.Worker, WorkerName: m.name(a.Worker), State: a.State, LeasedAt: a.LeasedAt,
+		EndedAt: a.EndedAt, Result: a.Result, ResultDigest: a.Digest, Charge: a.Charge, Verdict: a.Verdict, Why: a.Why}
+	if h != nil {
+		v.Progress = h.Fraction
+	}
+	return v
+}
