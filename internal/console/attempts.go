@@ -1,0 +1,153 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"html/template"
+	"sort"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/console/draw"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+)
+
+// attemptBound is how many attempts of a job are read for its pictures.
+const attemptBound = 50_000
+
+// fillAttempts draws the timeline and the spending curve of a job.
+func (c *Console) fillAttempts(ctx context.Context, view *jobView, want wanted) error {
+	j := view.Job
+	var all []cloudcrowd.Attempt
+	p := store.Page{Limit: 1000}
+	for {
+		list, next, err := c.cfg.Backend.Attempts(ctx, j.ID, p)
+		if err != nil {
+			return err
+		}
+		all = append(all, list...)
+		if next == "" || next == p.Cursor {
+			break
+		}
+		if len(all) >= attemptBound {
+			view.TimeNote = "Only the first " + count(len(all)) + " attempts are drawn; the export has all."
+			break
+		}
+		p.Cursor = next
+	}
+	start := j.SubmittedAt
+	end := j.EndedAt
+	if end == 0 {
+		end = cloudcrowd.TimeOf(c.cfg.Now())
+	}
+	for _, a := range all {
+		end = max(end, a.EndedAt)
+	}
+	seconds := float64(end-start) / 1e6
+	if want.any("job.timeline") && len(all) > 0 {
+		t, states := timeline(j, all, start, end)
+		view.Timeline = t.Draw("timeline")
+		view.Legend = states
+	}
+	if want.any("job.cost") {
+		view.Spending = spending(j, all, start, seconds)
+	}
+	return nil
+}
+
+// timeline turns attempts into bars and says which states occur, in a fixed order.
+func timeline(j cloudcrowd.Job, all []cloudcrowd.Attempt, start, end cloudcrowd.Time) (draw.Timeline, []string) {
+	chain := criticalChain(j, all)
+	count0 := map[cloudcrowd.AttemptState]int{}
+	t := draw.Timeline{Seconds: float64(end-start) / 1e6, Bars: make([]draw.Bar, 0, len(all))}
+	lanes := map[string]bool{}
+	for i, a := range all {
+		to := a.EndedAt
+		if to == 0 {
+			to = end
+		}
+		name := a.WorkerName
+		if name == "" {
+			name = a.Worker.Short()
+		}
+		lanes[name] = true
+		count0[a.State]++
+		title := fmt.Sprintf("%s #%d, attempt %d on %s: %s, %s", a.Stage, a.ID.Task.Index, a.ID.N, name, a.State, span(float64(to-a.LeasedAt)/1e6))
+		if a.Verdict != "" {
+			title += ". " + a.Verdict
+		}
+		t.Bars = append(t.Bars, draw.Bar{Lane: name, From: max(float64(a.LeasedAt-start)/1e6, 0), To: max(float64(to-start)/1e6, 0), State: string(a.State),
+			Task: a.ID.Task.String(), Title: title, Critical: chain[i]})
+	}
+	t.Title = fmt.Sprintf("Timeline of %s on %s", plural(len(all), "attempt", "attempts"), plural(len(lanes), "worker", "workers"))
+	var states []string
+	for _, s := range []cloudcrowd.AttemptState{cloudcrowd.AttemptAccepted, cloudcrowd.AttemptReported, cloudcrowd.AttemptLeased, cloudcrowd.AttemptRefused,
+		cloudcrowd.AttemptFailed, cloudcrowd.AttemptLost, cloudcrowd.AttemptReturned, cloudcrowd.AttemptCancelled} {
+		if n := count0[s]; n > 0 {
+			states = append(states, string(s))
+			t.Desc += fmt.Sprintf("%s %s. ", count(n), s)
+		}
+	}
+	t.Desc += "Over " + span(t.Seconds) + "."
+	return t, states
+}
+
+// criticalChain marks the attempts that set the job's duration: from the last accepted one back, each time the attempt whose end the next one waited
+// for: the latest to end before it was leased, among the stages it comes after and the same worker.
+func criticalChain(j cloudcrowd.Job, all []cloudcrowd.Attempt) map[int]bool {
+	after := map[string]map[string]bool{}
+	for _, s := range j.Stages {
+		set := map[string]bool{}
+		for _, a := range s.After {
+			set[a] = true
+		}
+		after[s.Name] = set
+	}
+	var done []int
+	for i, a := range all {
+		if a.EndedAt > 0 && a.State == cloudcrowd.AttemptAccepted {
+			done = append(done, i)
+		}
+	}
+	chain := map[int]bool{}
+	if len(done) == 0 || len(done) > 2000 {
+		return chain
+	}
+	sort.Slice(done, func(a, b int) bool { return all[done[a]].EndedAt < all[done[b]].EndedAt })
+	at := len(done) - 1
+	for {
+		cur := all[done[at]]
+		chain[done[at]] = true
+		found := -1
+		for k := at - 1; k >= 0; k-- {
+			p := all[done[k]]
+			if p.EndedAt > cur.LeasedAt || !(after[cur.Stage][p.Stage] || p.Worker == cur.Worker) {
+				continue
+			}
+			found = k
+			break
+		}
+		if found < 0 {
+			return chain
+		}
+		at = found
+	}
+}
+
+// spending draws what was charged, attempt by attempt, against the budget.
+func spending(j cloudcrowd.Job, all []cloudcrowd.Attempt, start cloudcrowd.Time, seconds float64) template.HTML {
+	charged := make([]cloudcrowd.Attempt, 0, len(all))
+	for _, a := range all {
+		if a.Charge > 0 {
+			charged = append(charged, a)
+		}
+	}
+	sort.Slice(charged, func(a, b int) bool { return charged[a].EndedAt < charged[b].EndedAt })
+	points := make([]draw.Point, len(charged))
+	sum := cloudcrowd.Credits(0)
+	for i, a := range charged {
+		sum += a.Charge
+		points[i] = draw.Point{X: max(float64(a.EndedAt-start)/1e6, 0), Y: credits(sum)}
+	}
+	desc := fmt.Sprintf("%s credits after %s of a budget of %s.", amount(j.Cost), span(seconds), amount(j.Budget))
+	return draw.Spending("spending", "Credits spent over time", desc, points, seconds, credits(j.Budget))
+}

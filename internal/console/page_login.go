@@ -1,0 +1,31 @@
+package console
+
+import "net/http"
+
+// loginView is the form to sign in with a token.
+type loginView struct {
+	Next string
+}
+
+// login shows a form that posts a token to /session, which the API answers with a cookie.
+func (c *Console) login(w http.ResponseWriter, r *http.Request) {
+	v, _ := c.who(r)
+	c.plainPage(w, r, "login", page{Title: "Sign in", Viewer: v, V: loginView{Next: c.localPath(r.URL.Query().Get("next"))}})
+}
+
+// admin is where the server's admin link leads: the token stands behind the # and never reaches a log; a script posts it to /session.
+func (c *Console) admin(w http.ResponseWriter, r *http.Request) {
+	v, _ := c.who(r)
+	c.plainPage(w, r, "admin", page{Title: "Sign in", Viewer: v, V: loginView{Next: c.url("/")}})
+}
+
+func (c *Console) help(w http.ResponseWriter, r *http.Request) {
+	v, _ := c.who(r)
+	c.plainPage(w, r, "help", page{Title: "Help", Section: "help", Viewer: v, V: nil})
+}
+
+func (c *Console) plainPage(w http.ResponseWriter, r *http.Request, name string, p page) {
+	if err := c.show(w, r, http.StatusOK, name, nil, p); err != nil {
+		c.fail(w, r, p.Viewer, err)
+	}
+}
