@@ -66,19 +66,43 @@ func complain(stdout, stderr io.Writer, asJSON bool, ink ink, err error) {
 		fmt.Fprintln(stderr, "interrupted")
 		return
 	}
-	err = classify(err)
-	fmt.Fprintf(stderr, "%s %s\n", ink.red("error:"), err)
-	e, ok := errors.AsType[*cloudcrowd.Error](err)
-	if !ok {
-		e = &cloudcrowd.Error{Code: cloudcrowd.Internal, Msg: err.Error()}
+	faults := separateFaults(classify(err))
+	bodies := make([]errorBody, len(faults))
+	for i, fault := range faults {
+		fmt.Fprintf(stderr, "%s %s\n", ink.red("error:"), fault)
+		e, ok := errors.AsType[*cloudcrowd.Error](fault)
+		if !ok {
+			e = &cloudcrowd.Error{Code: cloudcrowd.Internal, Msg: fault.Error()}
+		}
+		bodies[i] = errorBody{Code: e.Code, Field: e.Field, Msg: e.Msg, Hint: e.Hint}
 	}
-	if e.Hint != "" {
-		fmt.Fprintf(stderr, "\n%s %s\n", ink.yellow("hint:"), e.Hint)
+	said := map[string]bool{"": true}
+	for _, b := range bodies {
+		if !said[b.Hint] {
+			fmt.Fprintf(stderr, "\n%s %s\n", ink.yellow("hint:"), b.Hint)
+		}
+		said[b.Hint] = true
 	}
 	if asJSON {
-		line, _ := json.Marshal(map[string]any{"error": errorBody{e.Code, e.Field, e.Msg, e.Hint}})
+		last := bodies[0]
+		if len(bodies) > 1 {
+			last.Problems = bodies
+		}
+		line, _ := json.Marshal(map[string]errorBody{"error": last})
 		fmt.Fprintf(stdout, "%s\n", line)
 	}
+}
+
+// separateFaults takes apart an error that is several at once, as a job file with many mistakes; it returns at least one.
+func separateFaults(err error) []error {
+	many, ok := err.(interface{ Unwrap() []error })
+	if e, isOurs := err.(*cloudcrowd.Error); !ok && isOurs && e.Err != nil {
+		many, ok = e.Err.(interface{ Unwrap() []error })
+	}
+	if !ok || len(many.Unwrap()) == 0 {
+		return []error{err}
+	}
+	return many.Unwrap()
 }
 
 // errorBody is an error in JSON output.
@@ -87,6 +111,8 @@ type errorBody struct {
 	Field string          `json:"field,omitempty"`
 	Msg   string          `json:"message"`
 	Hint  string          `json:"hint,omitempty"`
+
+	Problems []errorBody `json:"problems,omitempty"` // each mistake, if there are several
 }
 
 // argumentCount checks the number of arguments and says which one is missing or too many.
@@ -121,6 +147,10 @@ func unknownCommand(c *cobra.Command, word string) error {
 // flagError explains a flag that could not be read.
 func flagError(c *cobra.Command, err error) error {
 	e := &cloudcrowd.Error{Code: cloudcrowd.Invalid, Msg: err.Error(), Hint: fmt.Sprintf("`%s --help` lists the options", c.CommandPath())}
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		e.Field, e.Msg = "--"+wrong.GetFlag().Name, fmt.Sprintf("%q cannot be used: %s", wrong.GetValue(), bare(err))
+		return e
+	}
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
 		return e

@@ -12,6 +12,9 @@ import (
 var errNoServer = cloudcrowd.Errorf(cloudcrowd.Unavailable, "no server is configured").
 	WithHint("start one here with `cloudcrowd server`, or log in to another with `cloudcrowd login ADMINLINK`")
 
+// commandRetries spread over about a second: a person waits, and what takes long (following a job) waits for the server by itself.
+const commandRetries = 3
+
 // target decides which server to talk to and as whom: options, then environment, then the stored context.
 func (a *app) target() (target, error) {
 	t := target{URL: first(a.server, a.getenv("CLOUDCROWD_SERVER"))}
@@ -59,7 +62,7 @@ func (a *app) connect() (*client.Client, error) {
 }
 
 func (t target) connect() (*client.Client, error) {
-	return client.New(client.Options{URL: t.URL, Token: t.Token, Pin: t.Pin, UserAgent: "cloudcrowd/" + version()})
+	return client.New(client.Options{URL: t.URL, Token: t.Token, Pin: t.Pin, UserAgent: "cloudcrowd/" + version(), Retries: commandRetries})
 }
 
 // consoleJob is the address of a job in the console.

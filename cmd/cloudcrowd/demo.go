@@ -10,6 +10,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
+	"cloudcrowd.dev/cloudcrowd/examples"
 	"github.com/spf13/cobra"
 )
 
@@ -63,7 +64,7 @@ func (a *app) demoCommand() *cobra.Command {
 	var show bool
 	c := demoPage.command(0, 0, func(ctx context.Context, _ []string) error {
 		if show {
-			return list(a, listExamples(), []string{"EXAMPLE", "WHAT"}, func(e example) []string { return []string{e.Name, e.Summary} }, "none")
+			return list(a, examples.List(), []string{"EXAMPLE", "WHAT"}, func(e examples.Example) []string { return []string{e.Name, e.Title} }, "none")
 		}
 		return a.demo(ctx, o)
 	})
@@ -93,15 +94,15 @@ func demoMembers(n int) []member {
 	return append(members, member{owner: liar, misbehave: "lie"})
 }
 
-func findExample(name string) (example, error) {
+func findExample(name string) (examples.Example, error) {
+	if e, ok := examples.Find(name); ok {
+		return e, nil
+	}
 	var names []string
-	for _, e := range listExamples() {
-		if e.Name == name {
-			return e, nil
-		}
+	for _, e := range examples.List() {
 		names = append(names, e.Name)
 	}
-	return example{}, oneOf("--example", name, names...)
+	return examples.Example{}, oneOf("--example", name, names...)
 }
 
 func (a *app) demo(ctx context.Context, o demoOptions) error {

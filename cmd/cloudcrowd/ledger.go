@@ -36,7 +36,7 @@ cloudcrowd ledger transfers --account grace --json
 
 var ledgerAccountsPage = page{
 	use:      "accounts",
-	short:    "list all accounts (operators); the same as account list",
+	short:    "the same as account list",
 	text:     `One line an account. The sum of all balances is zero.`,
 	examples: `cloudcrowd ledger accounts`,
 	see:      []string{"account list"},

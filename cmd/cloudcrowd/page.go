@@ -67,7 +67,9 @@ func writePage(w io.Writer, c *cobra.Command) {
 		section(w, "Synopsis", synopsis(c))
 	}
 	section(w, "Description", c.Long)
-	section(w, "Commands", commandList(c))
+	commands, topics := commandLists(c)
+	section(w, "Commands", commands)
+	section(w, "Topics", topics)
 	if c.Runnable() {
 		section(w, "Options", flagList(c.LocalNonPersistentFlags()))
 		section(w, "Options of every command", flagList(everywhere(c)))
@@ -104,21 +106,25 @@ func section(w io.Writer, title, text string) {
 	}
 }
 
-// commandList lists the visible commands below c.
-func commandList(c *cobra.Command) string {
+// commandLists lists the visible commands below c, and the help topics.
+func commandLists(c *cobra.Command) (commands, topics string) {
 	width := 0
-	var shown []*cobra.Command
 	for _, sub := range c.Commands() {
-		if sub.Hidden || sub.IsAdditionalHelpTopicCommand() && sub.Short == "" {
-			continue
+		if !sub.Hidden {
+			width = max(width, len(sub.Name()))
 		}
-		shown, width = append(shown, sub), max(width, len(sub.Name()))
 	}
-	var b strings.Builder
-	for _, sub := range shown {
-		fmt.Fprintf(&b, "%-*s  %s\n", width, sub.Name(), sub.Short)
+	for _, sub := range c.Commands() {
+		line := fmt.Sprintf("%-*s  %s\n", width, sub.Name(), sub.Short)
+		switch {
+		case sub.Hidden:
+		case sub.IsAdditionalHelpTopicCommand():
+			topics += line
+		default:
+			commands += line
+		}
 	}
-	return b.String()
+	return commands, topics
 }
 
 // flagList lists the visible flags of a set as the option section of a page.

@@ -56,15 +56,5 @@ var benchDispatch = func(ctx context.Context, b benchConditions) (map[string]any
 	return nil, cloudcrowd.Errorf(cloudcrowd.Unavailable, "this build has no bench")
 }
 
-// example is one of the examples that the program carries with it.
-type example struct {
-	Name, Summary string
-	// Extract writes it below a folder and returns the path of its job file.
-	Extract func(dir string) (string, error)
-}
-
-// listExamples are all examples in the order they are shown.
-var listExamples = func() []example { return nil }
-
 // jobSchema is the JSON Schema of job files.
 var jobSchema = func() []byte { return []byte("{}\n") }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -111,11 +113,16 @@ func scalars(n *yaml.Node) ([]string, error) {
 	return nil, fmt.Errorf("must be a plain value")
 }
 
-// bare is the cause inside pflag's sentence about an option, which names the option once more.
+// bare is the cause inside pflag's sentence about an option, which names option and value once more.
 func bare(err error) string {
-	s := err.Error()
-	if i := strings.LastIndex(s, "flag: "); i >= 0 {
-		s = s[i+len("flag: "):]
+	if number, ok := errors.AsType[*strconv.NumError](err); ok {
+		if errors.Is(number, strconv.ErrRange) {
+			return "the number is too large"
+		}
+		return "not a number"
 	}
-	return s
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return wrong.Unwrap().Error()
+	}
+	return err.Error()
 }
