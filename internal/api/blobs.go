@@ -2,6 +2,9 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
 	"io"
 	"net/http"
 	"strings"
@@ -173,6 +176,33 @@ func (b *blobReader) Close() {
 	}
 }
 
+// hashingReader hashes what is read. The store need not read what it has already; but who uploads must show every byte, for naming a digest is no
+// proof of having the bytes.
+type hashingReader struct {
+	r    io.Reader
+	hash hash.Hash
+	n    int64
+}
+
+// Read implements io.Reader.
+func (b *hashingReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.hash.Write(p[:n])
+	b.n += int64(n)
+	return n, err
+}
+
+// proves reads the rest and fails unless all was size bytes of digest d.
+func (b *hashingReader) proves(d cloudcrowd.Digest, size int64) error {
+	if _, err := io.Copy(io.Discard, b); err != nil {
+		return cloudcrowd.Errorf(cloudcrowd.Invalid, "the upload broke off: %w", err)
+	}
+	if b.n != size || hex.EncodeToString(b.hash.Sum(nil)) != string(d) {
+		return cloudcrowd.Errorf(cloudcrowd.DigestMismatch, "the bytes sent do not have the digest %s", d)
+	}
+	return nil
+}
+
 func (h *Handler) putBlob(w http.ResponseWriter, r *http.Request) error {
 	d, err := digestOf(r)
 	if err != nil {
@@ -209,7 +239,11 @@ func (h *Handler) putBlob(w http.ResponseWriter, r *http.Request) error {
 	if size > h.Limits.BlobBytes {
 		return cloudcrowd.Errorf(cloudcrowd.TooLarge, "%s are more than one blob may have: %s", cloudcrowd.Bytes(size), cloudcrowd.Bytes(h.Limits.BlobBytes))
 	}
-	if err := h.Blobs.Put(ctx, d, size, r.Body); err != nil {
+	body := &hashingReader{r: r.Body, hash: sha256.New()}
+	if err := h.Blobs.Put(ctx, d, size, body); err != nil {
+		return err
+	}
+	if err := body.proves(d, size); err != nil {
 		return err
 	}
 	if err := done(); err != nil {
