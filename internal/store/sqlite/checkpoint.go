@@ -1,27 +1,87 @@
 package sqlite
 
-// checkpoints decides when the WAL is moved into the database. SQLite would do it inside an unlucky commit and keep an error of the disk to itself.
+import (
+	"context"
+	"sync"
+)
+
+// checkpoints moves the WAL into the database beside the writers. SQLite would do it inside an unlucky commit, and keep an error of the disk to
+// itself. Commits are durable before and after; this only bounds the WAL.
 type checkpoints struct {
-	commits int // since the last attempt
+	w       *writer
+	commits int           // since the last wish, guarded by Store.turn
+	wish    chan struct{} // of length 1
+	stop    chan struct{}
+	done    sync.WaitGroup
 }
 
 const (
-	checkpointEvery = 500   // commits between attempts
-	walPagesBound   = 16384 // pages (64 MiB) from which on a checkpoint waits for readers so that the WAL starts anew
+	checkpointEvery = 250  // commits
+	walPagesBound   = 4096 // pages (16 MiB) from which on it waits for readers, so that the WAL begins anew
 )
 
-// checkpoint moves the WAL into the database now and then. s.turn is held; commits already made are durable whatever happens here.
-func (s *Store) checkpoint() {
+func (s *Store) startCheckpoints(ctx context.Context) error {
+	w, err := newWriter(ctx, s.writers, "FULL")
+	if err != nil {
+		return err
+	}
+	s.room.w, s.room.wish, s.room.stop = w, make(chan struct{}, 1), make(chan struct{})
+	s.room.done.Go(func() {
+		for {
+			select {
+			case <-s.room.stop:
+				return
+			case <-s.room.wish:
+				s.checkpoint()
+			}
+		}
+	})
+	return nil
+}
+
+// stopCheckpoints waits for a running one.
+func (s *Store) stopCheckpoints() error {
+	if s.room.w == nil {
+		return nil
+	}
+	close(s.room.stop)
+	s.room.done.Wait()
+	return s.room.w.close()
+}
+
+// committed counts a transaction. s.turn is held.
+func (s *Store) committed() {
 	if s.room.commits++; s.room.commits < checkpointEvery {
 		return
 	}
 	s.room.commits = 0
-	var busy, pages, moved int
-	_, err := s.durable.row("PRAGMA wal_checkpoint(PASSIVE)", nil, &busy, &pages, &moved)
-	if err == nil && pages > walPagesBound {
-		_, err = s.durable.row("PRAGMA wal_checkpoint(RESTART)", nil, &busy, &pages, &moved)
+	select {
+	case s.room.wish <- struct{}{}:
+	default: // one is waiting already
 	}
-	if err != nil && fatal(err) {
+}
+
+// checkpoint moves what is there while commits go on, then the little that came meanwhile while they wait: only a WAL that was moved whole is
+// used again from its beginning.
+func (s *Store) checkpoint() {
+	pages, err := s.move("PRAGMA wal_checkpoint(PASSIVE)")
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if err == nil {
+		mode := "PRAGMA wal_checkpoint(PASSIVE)"
+		if pages > walPagesBound {
+			mode = "PRAGMA wal_checkpoint(RESTART)"
+		}
+		_, err = s.move(mode)
+	}
+	if err != nil && fatal(err) && s.failed == nil {
 		s.failed = err
 	}
+}
+
+// move runs a checkpoint and returns the pages the WAL had.
+func (s *Store) move(statement string) (pages int, err error) {
+	var busy, moved int
+	_, err = s.room.w.row(statement, nil, &busy, &pages, &moved)
+	return pages, err
 }

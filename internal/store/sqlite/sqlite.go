@@ -102,6 +102,9 @@ func (s *Store) start(ctx context.Context) error {
 	if s.lazy, err = newWriter(ctx, s.writers, "NORMAL"); err != nil {
 		return classify(err)
 	}
+	if err := s.startCheckpoints(ctx); err != nil {
+		return classify(err)
+	}
 	return nil
 }
 
@@ -175,7 +178,7 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) release() error {
-	var errs []error
+	errs := []error{s.stopCheckpoints()}
 	for _, w := range []*writer{s.durable, s.lazy} {
 		if w != nil {
 			errs = append(errs, w.close())

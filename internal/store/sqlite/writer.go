@@ -97,7 +97,7 @@ func (s *Store) transact(ctx context.Context, w *writer, fn func(w *writer) erro
 	}
 	err = s.attempt(w, fn)
 	if err == nil {
-		s.checkpoint()
+		s.committed()
 		return nil
 	}
 	if fatal(err) {
