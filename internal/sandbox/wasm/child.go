@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
@@ -24,6 +25,7 @@ func ChildMain() {
 		os.Exit(2)
 	}
 	answer := c.begin(b)
+	answer.Protocol = protocol
 	if c.pipe.send(answer) != nil || answer.Refused != "" || answer.Failed != "" || answer.BadCache || b.Compile {
 		os.Exit(0)
 	}
@@ -124,7 +126,11 @@ func trapReason(err error) string {
 			break
 		}
 	}
-	reason := "the program crashed: " + firstLine(lines[0])
+	_, what, found := strings.Cut(lines[0], "failed: ") // the engine's "module[] function[_start] failed: …"
+	if !found {
+		what = lines[0]
+	}
+	reason := "the program crashed: " + firstLine(strings.TrimPrefix(what, "wasm error: "))
 	if len(lines) == 3 && lines[2] != "" {
 		reason += fmt.Sprintf(" in %s", firstLine(lines[2]))
 	}

@@ -14,6 +14,9 @@ import (
 // maxFrameBytes bounds what either side accepts from the other.
 const maxFrameBytes = 1 << 30
 
+// protocol names this version of the frames.
+const protocol = "cloudcrowd sandbox 1"
+
 // bind is the first frame to a child: what it is for and what it may touch.
 type bind struct {
 	Compile   bool   // compile into Cache and end
@@ -25,6 +28,7 @@ type bind struct {
 
 // ready answers bind.
 type ready struct {
+	Protocol string   // protocol, or the other side is no sandbox child of this version
 	Walls    []string // what stands between the program and the host, in words
 	BadCache bool     // the compiled code could not be used or stored
 	Refused  string   // the module does not compile, and why

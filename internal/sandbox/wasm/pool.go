@@ -135,6 +135,10 @@ func (s *Sandbox) start(ctx context.Context, b bind, memoryBytes int64, folder b
 	if err = p.pipe.send(b); err == nil {
 		err = p.pipe.receive(&answer, 64<<10)
 	}
+	if err == nil && answer.Protocol != protocol {
+		p.stop()
+		return nil, answer, fmt.Errorf("%s does not answer as a sandbox process", s.config.Executable)
+	}
 	if healthy := watch.end(); err != nil || !healthy {
 		p.kill(sandbox.Broken)
 		words, outOfMemory := p.lastWords()

@@ -135,6 +135,9 @@ func (s *Sandbox) talk(ctx context.Context, p *process, spec *sandbox.Spec) (out
 		return s.postMortem(p, spec, start, -1), false, false
 	}
 	start = time.Now()
+	if s.onBegin != nil {
+		s.onBegin(p)
+	}
 	watch.after(spec.Limits.Time, sandbox.TimedOut)
 	watch.memory(p.base + spec.Limits.MemoryBytes + overheadBytes)
 	var d done

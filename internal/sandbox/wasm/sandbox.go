@@ -48,6 +48,8 @@ type Sandbox struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // Runs and their helpers
 
+	onBegin func(*process) // for tests: called when a program starts to run; nil otherwise
+
 	mu       sync.Mutex
 	closed   bool
 	outlines map[string]outline // of modules that were read and checked, by digest
