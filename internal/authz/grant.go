@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -184,7 +185,7 @@ func (s *Signer) seal(kind byte, expires time.Time, payload []byte) string {
 
 // open checks the signature first and looks at the content only when it is ours.
 func (s *Signer) open(kind byte, token string, now time.Time) (payload []byte, expires time.Time, err error) {
-	if len(token) > maxGrantChars {
+	if len(token) > maxGrantChars || strings.ContainsAny(token, "\r\n") { // the decoder would skip line ends
 		return nil, time.Time{}, errGrant()
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)

@@ -92,9 +92,6 @@ func NewID(prefix string) string {
 	return prefix + secretEncoding.EncodeToString(b[:])[:10]
 }
 
-
-
-
 type principalKey struct{}
 
 // WithPrincipal returns a context that carries who is calling.
