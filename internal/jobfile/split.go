@@ -6,6 +6,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/decompose"
 )
 
 // split reads how a stage is cut: exactly one key, the splitter's name.
@@ -119,7 +120,7 @@ func (p *parser) grid(n *yaml.Node, path string) (axes []cloudcrowd.GridAxis) {
 		axis := cloudcrowd.GridAxis{Name: m.key}
 		switch f := p.follow(m.value); f.Kind {
 		case yaml.SequenceNode:
-			p.list(m.value, field, func(n *yaml.Node, path string) { axis.Values = append(axis.Values, p.value(n, path)) })
+			p.list(m.value, field, func(n *yaml.Node, path string) { axis.Values = append(axis.Values, p.gridValue(n, path)) })
 		case yaml.MappingNode:
 			axis.Values = p.steps(m.value, field)
 		default:
@@ -128,6 +129,15 @@ func (p *parser) grid(n *yaml.Node, path string) (axes []cloudcrowd.GridAxis) {
 		axes = append(axes, axis)
 	}
 	return axes
+}
+
+// gridValue reads one value of an axis; params are filled in.
+func (p *parser) gridValue(n *yaml.Node, path string) string {
+	s, err := decompose.Expand(p.value(n, path), p.params)
+	if err != nil {
+		p.add(path, "%v", err)
+	}
+	return s
 }
 
 // steps makes the values of {from, to, steps} or {from, to, step}, both ends included. It counts exactly, in fractions, so that 0.1 three times is 0.3.
