@@ -198,7 +198,7 @@ func perform(t testing.TB, name string, small bool, run runner) exampletest.File
 		for y := 0; y < 360; y += 64 {
 			for x := 0; x < 640; x += 64 {
 				tile := run(mesh, "tile", "-x", fmt.Sprint(x), "-y", fmt.Sprint(y), "-w", "64", "-h", fmt.Sprint(min(64, 360-y)),
-					"-width", "640", "-height", "360", "-samples", "24", "-seed", "1")
+					"-width", "640", "-height", "360", "-samples", "16", "-seed", "1")
 				all[fmt.Sprintf("tile-%d-%d.png", y, x)] = tile["tile.png"]
 			}
 		}

@@ -25,16 +25,17 @@ func countFile(path, out string, k int) error {
 		return err
 	}
 	defer file.Close()
-	kmers, err := kmersOf(file, k)
+	var room int64
+	if info, err := file.Stat(); err == nil {
+		room = min(info.Size(), 1<<26)
+	}
+	kmers, err := kmersOf(file, k, make([]uint64, 0, room))
 	if err != nil {
 		return fmt.Errorf("genome: %w", err)
 	}
 	return writeFile(out, func(w *bufio.Writer) error {
-		writer := newCountsWriter(w, k)
-		for _, e := range tally(sortKmers(kmers, k)) {
-			writer.add(e)
-		}
-		return writer.err
+		tally(sortKmers(kmers, k), newCountsWriter(w, k).add)
+		return nil
 	})
 }
 
@@ -66,11 +67,10 @@ const (
 	refused = 6
 )
 
-// kmersOf returns every canonical k-mer of a FASTA text, in order of appearance and as often as it appears.
+// kmersOf appends every canonical k-mer of a FASTA text to kmers, in order of appearance and as often as it appears.
 // Upper and lower case are one; records, empty lines and either line ending are understood.
-func kmersOf(r io.Reader, k int) ([]uint64, error) {
+func kmersOf(r io.Reader, k int, kmers []uint64) ([]uint64, error) {
 	var (
-		kmers    []uint64
 		forward  uint64 // the last k bases
 		reverse  uint64 // their reverse complement
 		length   int    // bases since the last break
@@ -137,18 +137,21 @@ func resembles(text []byte) string {
 	return ""
 }
 
-// tally turns sorted k-mers to entries, one for each distinct k-mer.
-func tally(sorted []uint64) []entry {
-	var entries []entry
+// tally calls emit with blocks of entries, one entry for each distinct one of sorted k-mers.
+func tally(sorted []uint64, emit func([]entry)) {
+	block := make([]entry, 0, blockSize)
 	for i := 0; i < len(sorted); {
 		j := i + 1
 		for j < len(sorted) && sorted[j] == sorted[i] {
 			j++
 		}
-		entries = append(entries, entry{sorted[i], uint64(j - i)})
+		if block = append(block, entry{sorted[i], uint64(j - i)}); len(block) == blockSize {
+			emit(block)
+			block = block[:0]
+		}
 		i = j
 	}
-	return entries
+	emit(block)
 }
 
 // sortKmers sorts keys of 2k bits by radix, eleven bits a pass. It may return another slice than the one it was given,

@@ -11,10 +11,10 @@ type tree struct {
 	triangles []triangle
 }
 
-// node is a box. A leaf holds triangles first..first+count-1; an inner node (count 0) has its children at first and
+// node is a box, given by its centre and half its size. A leaf holds triangles first..first+count-1; an inner node (count 0) has its children at first and
 // first+1.
 type node struct {
-	low, high    vector
+	centre, half vector
 	first, count int32
 }
 
@@ -41,11 +41,14 @@ func (t *tree) split(at int) {
 	n := &t.nodes[at]
 	list := t.triangles[n.first : n.first+n.count]
 	low, high := list[0].centre, list[0].centre
-	n.low, n.high = list[0].low, list[0].high
+	boxLow, boxHigh := list[0].low, list[0].high
 	for _, tri := range list[1:] {
-		n.low, n.high = lower(n.low, tri.low), upper(n.high, tri.high)
+		boxLow, boxHigh = lower(boxLow, tri.low), upper(boxHigh, tri.high)
 		low, high = lower(low, tri.centre), upper(high, tri.centre)
 	}
+	// A little larger than the triangles, so that rounding loses no hit.
+	n.centre = boxLow.plus(boxHigh).times(0.5)
+	n.half = boxHigh.minus(boxLow).times(0.5 + 1e-9).plus(vector{1e-9, 1e-9, 1e-9})
 	if len(list) <= leafSize {
 		return
 	}
@@ -138,10 +141,11 @@ type hit struct {
 func (t *tree) nearest(r ray, limit float64, any bool) hit {
 	best := hit{distance: limit, triangle: -1}
 	inverse := vector{1 / r.direction.x, 1 / r.direction.y, 1 / r.direction.z}
+	size := vector{math.Abs(inverse.x), math.Abs(inverse.y), math.Abs(inverse.z)}
 	var stack [64]int32
 	depth := 0
 	current := int32(0)
-	if enters(&t.nodes[0], r.origin, inverse, best.distance) > best.distance {
+	if enters(&t.nodes[0], r.origin, inverse, size, best.distance) > best.distance {
 		return best
 	}
 	for {
@@ -155,7 +159,7 @@ func (t *tree) nearest(r ray, limit float64, any bool) hit {
 			}
 		} else {
 			a, b := n.first, n.first+1
-			near, far := enters(&t.nodes[a], r.origin, inverse, best.distance), enters(&t.nodes[b], r.origin, inverse, best.distance)
+			near, far := enters(&t.nodes[a], r.origin, inverse, size, best.distance), enters(&t.nodes[b], r.origin, inverse, size, best.distance)
 			if far < near {
 				a, b, near, far = b, a, far, near
 			}
@@ -175,49 +179,41 @@ func (t *tree) nearest(r ray, limit float64, any bool) hit {
 			}
 			depth--
 			current = stack[depth]
-			if enters(&t.nodes[current], r.origin, inverse, best.distance) <= best.distance {
+			if enters(&t.nodes[current], r.origin, inverse, size, best.distance) <= best.distance {
 				break
 			}
 		}
 	}
 }
 
-// enters is the distance at which a ray enters a box, or more than limit if it misses it.
-func enters(n *node, origin, inverse vector, limit float64) float64 {
-	x0, x1 := (n.low.x-origin.x)*inverse.x, (n.high.x-origin.x)*inverse.x
-	if x0 > x1 {
-		x0, x1 = x1, x0
-	}
-	y0, y1 := (n.low.y-origin.y)*inverse.y, (n.high.y-origin.y)*inverse.y
-	if y0 > y1 {
-		y0, y1 = y1, y0
-	}
-	z0, z1 := (n.low.z-origin.z)*inverse.z, (n.high.z-origin.z)*inverse.z
-	if z0 > z1 {
-		z0, z1 = z1, z0
-	}
+// enters is the distance at which a ray enters a box, or more than limit if it misses it. It is given the inverse of
+// the ray's direction and that without signs.
+func enters(n *node, origin, inverse, size vector, limit float64) float64 {
+	mx, hx := float64((n.centre.x-origin.x)*inverse.x), float64(n.half.x*size.x)
+	my, hy := float64((n.centre.y-origin.y)*inverse.y), float64(n.half.y*size.y)
+	mz, hz := float64((n.centre.z-origin.z)*inverse.z), float64(n.half.z*size.z)
 	// Comparisons in this form pass over the NaN of a ray that runs within a side of the box.
 	in, out := 0.0, limit
-	if x0 > in {
-		in = x0
+	if mx-hx > in {
+		in = mx - hx
 	}
-	if y0 > in {
-		in = y0
+	if my-hy > in {
+		in = my - hy
 	}
-	if z0 > in {
-		in = z0
+	if mz-hz > in {
+		in = mz - hz
 	}
-	if x1 < out {
-		out = x1
+	if mx+hx < out {
+		out = mx + hx
 	}
-	if y1 < out {
-		out = y1
+	if my+hy < out {
+		out = my + hy
 	}
-	if z1 < out {
-		out = z1
+	if mz+hz < out {
+		out = mz + hz
 	}
 	if in > out {
-		return math.Inf(1)
+		return math.MaxFloat64
 	}
 	return in
 }

@@ -65,8 +65,8 @@ func circle(turns float64) (sine, cosine float64) {
 	// A quarter of the angle by its series, then doubled twice.
 	x := float64(turns * (math.Pi / 2))
 	x2 := float64(x * x)
-	sine = x * (1 - float64(x2/6*(1-float64(x2/20*(1-float64(x2/42*(1-x2/72)))))))
-	cosine = 1 - float64(x2/2*(1-float64(x2/12*(1-float64(x2/30*(1-float64(x2/56*(1-x2/90))))))))
+	sine = x * (1 - float64(x2*(1./6)*(1-float64(x2*(1./20)*(1-float64(x2*(1./42)*(1-float64(x2*(1./72)))))))))
+	cosine = 1 - float64(x2*(1./2)*(1-float64(x2*(1./12)*(1-float64(x2*(1./30)*(1-float64(x2*(1./56)*(1-float64(x2*(1./90))))))))))
 	for range 2 {
 		sine, cosine = 2*float64(sine*cosine), float64(cosine*cosine)-float64(sine*sine)
 	}
