@@ -85,18 +85,23 @@ type Batch struct {
 // HoldEnd ends a hold; what was not posted becomes available again.
 type HoldEnd struct {
 	Job   cloudcrowd.JobID
-	State cloudcrowd.HoldState // posted, voided or expired
+	State cloudcrowd.HoldState // voided, expired, or posted if the whole amount was
 }
 
 // Shards is the journal.
 type Shards interface {
-	// Acquire takes over a shard: raises its epoch and returns where it stands. The number of shards is not bounded by the store.
+	// Acquire takes over a shard: raises its epoch and returns where it stands. Shards count from 0 and exist once acquired. A damaged snapshot
+	// answers *CorruptError and leaves the epoch as it was.
 	Acquire(ctx context.Context, shard int) (Head, error)
-	// Rows calls fn for the journal rows after seq, in order, until fn returns an error. Every row's checksum was verified (else *CorruptError).
+	// Rows calls fn for the journal rows after seq, in order, until fn returns an error. Every row's checksum was verified; a damaged or missing
+	// row answers *CorruptError. fn may call the store.
 	Rows(ctx context.Context, shard int, after int64, fn func(Row) error) error
-	// Commit writes one batch durably (synced) or not at all. Errors: ErrFenced, *InsufficientError, code Unavailable.
+	// Commit writes one batch durably (synced) or not at all. Errors: ErrFenced, *InsufficientError, code Unavailable, and code Internal for a
+	// batch that breaks a rule of the ledger (Apply has them). A commit that was begun is finished even if ctx ends. Only when the disk fails
+	// during the sync is the outcome open; then the store refuses every further write, and the journal shows after reopening how it ended.
 	Commit(ctx context.Context, b Batch) error
-	// SaveSnapshot keeps the state after row seq and drops older snapshots. Journal rows stay.
+	// SaveSnapshot keeps the state after row seq and drops older snapshots. Journal rows stay. ErrFenced under another epoch, for a seq the journal
+	// has not reached, or before that of the newest snapshot.
 	SaveSnapshot(ctx context.Context, shard int, epoch, seq int64, state []byte) error
 	// ShardList returns the shards that exist, ascending, with their heads (Snapshot nil).
 	ShardList(ctx context.Context) (map[int]Head, error)
@@ -172,8 +177,9 @@ type ChargeFilter struct {
 type Projections interface {
 	// ProjectedTo returns the last journal row contained in the tables.
 	ProjectedTo(ctx context.Context, shard int) (int64, error)
-	// Project writes a stretch and moves ProjectedTo to p.To in one transaction. A stretch whose From is not ProjectedTo is refused with
-	// ErrFenced. It need not be synced: what is lost by a crash is projected again.
+	// Project writes a stretch and moves ProjectedTo to p.To. A stretch whose From is not ProjectedTo, or whose To is behind From or ahead of the
+	// journal, is refused with ErrFenced. It need not be synced: what is lost by a crash is projected again. A long stretch may be written in
+	// several transactions, of which the last moves ProjectedTo; then readers see attempts before their tasks and tasks before their jobs.
 	Project(ctx context.Context, p Projected) error
 	// ClearProjection empties the tables of a shard, for fsck --rebuild.
 	ClearProjection(ctx context.Context, shard int) error
@@ -202,20 +208,22 @@ type WorkerRow struct {
 
 // Directory holds who may do what. Secrets are stored as SHA-256 only (hash is lower-case hex).
 type Directory interface {
+	// PutToken stores a token under the hash of its secret, in place of an earlier one with the same id or hash. PutInvite does the same.
 	PutToken(ctx context.Context, hash string, t cloudcrowd.Token) error
 	TokenByHash(ctx context.Context, hash string) (cloudcrowd.Token, error) // code NotFound; expiry is the caller's to check
-	Tokens(ctx context.Context) ([]cloudcrowd.Token, error)
-	DeleteToken(ctx context.Context, id string) error // code NotFound
+	Tokens(ctx context.Context) ([]cloudcrowd.Token, error)                 // by id
+	DeleteToken(ctx context.Context, id string) error                       // code NotFound
 
 	PutInvite(ctx context.Context, hash string, i cloudcrowd.Invite) error
-	Invites(ctx context.Context) ([]cloudcrowd.Invite, error)
-	RevokeInvite(ctx context.Context, id string) error // code NotFound
-	// Join registers a worker by an invite, in one transaction: code Forbidden if the secret is unknown, revoked, expired at now or used up;
-	// a device already registered for the same owner is returned unchanged and uses nothing; for another owner code Conflict.
+	Invites(ctx context.Context) ([]cloudcrowd.Invite, error) // by id
+	RevokeInvite(ctx context.Context, id string) error        // code NotFound
+	// Join registers a worker by an invite, in one transaction; Owner and Invite are the invite's, RegisteredAt is now unless given. Code
+	// Forbidden if the secret is unknown, revoked, expired at now or used up. A device already registered for the invite's owner is returned
+	// unchanged (also when it is revoked) and uses nothing, even if the invite admits nobody any more; for another owner code Conflict.
 	Join(ctx context.Context, inviteHash string, w cloudcrowd.Worker, now cloudcrowd.Time) (cloudcrowd.Worker, error)
 	Worker(ctx context.Context, id cloudcrowd.WorkerID) (WorkerRow, error) // code NotFound
-	Workers(ctx context.Context) ([]WorkerRow, error)
-	// SeenWorker keeps what a worker last said of itself. Need not be synced.
+	Workers(ctx context.Context) ([]WorkerRow, error)                      // by registration
+	// SeenWorker keeps what a worker last said of itself; code NotFound. Need not be synced.
 	SeenWorker(ctx context.Context, id cloudcrowd.WorkerID, info cloudcrowd.WorkerInfo, at cloudcrowd.Time) error
 	RevokeWorker(ctx context.Context, id cloudcrowd.WorkerID, revoked bool) error // code NotFound
 
