@@ -13,6 +13,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
+	"cloudcrowd.dev/cloudcrowd/internal/platform"
 )
 
 // requester is the account that pays on a server of this process.
@@ -32,7 +33,7 @@ type member struct {
 
 // crowd is a real server in this process with real worker processes that have joined it.
 type crowd struct {
-	server   runningServer
+	server   *platform.Server
 	operator *client.Client
 	client   *client.Client // of the requester
 	console  string         // admin link

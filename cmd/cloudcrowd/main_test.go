@@ -30,6 +30,15 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, scripts("testdata/script"))
 }
 
+// The scripts of testdata/e2e run real servers and workers.
+func TestEndToEnd(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("starts servers and workers; -short leaves it out")
+	}
+	testscript.Run(t, scripts("testdata/e2e"))
+}
+
 func scripts(dir string) testscript.Params {
 	return testscript.Params{
 		Dir:                 dir,

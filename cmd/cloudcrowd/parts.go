@@ -5,26 +5,13 @@ import (
 	"log/slog"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/platform"
 )
 
-// runningServer is a server in this process.
-type runningServer interface {
-	URL() string        // of API and console
-	AdminToken() string // of an operator
-	AdminLink() string
-	JoinLink() string
-	Wait() error // until it stops by itself or by Stop
-	Stop(ctx context.Context) error
-}
-
-// startServer starts a server that serves when the call returns.
-var startServer = func(ctx context.Context, s serverSettings, log *slog.Logger) (runningServer, error) {
-	return nil, cloudcrowd.Errorf(cloudcrowd.Unavailable, "this build has no server")
-}
-
-// runAgent works for a server until ctx ends.
-var runAgent = func(ctx context.Context, s workerSettings, log *slog.Logger) error {
-	return cloudcrowd.Errorf(cloudcrowd.Unavailable, "this build has no worker")
+// startServer starts a server in this process; it serves when the call returns.
+func startServer(ctx context.Context, s serverSettings, log *slog.Logger) (*platform.Server, error) {
+	return platform.StartServer(ctx, platform.ServerConfig{DataDir: s.DataDir, Listen: s.Listen, Domain: s.Domain, CertFile: s.CertFile, KeyFile: s.KeyFile,
+		Email: s.Email, Prices: s.Prices, Version: version(), Log: log})
 }
 
 // fault is one thing that fsck found to disagree.
@@ -55,6 +42,3 @@ type benchConditions struct {
 var benchDispatch = func(ctx context.Context, b benchConditions) (map[string]any, error) {
 	return nil, cloudcrowd.Errorf(cloudcrowd.Unavailable, "this build has no bench")
 }
-
-// jobSchema is the JSON Schema of job files.
-var jobSchema = func() []byte { return []byte("{}\n") }

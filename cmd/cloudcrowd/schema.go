@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"cloudcrowd.dev/cloudcrowd/internal/jobfile"
 	"github.com/spf13/cobra"
 )
 
@@ -21,7 +22,7 @@ YAML language server, store it and begin a job file with
 
 func (a *app) schemaCommand() *cobra.Command {
 	return schemaPage.command(0, 0, func(context.Context, []string) error {
-		_, err := a.stdout.Write(jobSchema())
+		_, err := a.stdout.Write(jobfile.Schema())
 		return err
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/platform"
 	"github.com/spf13/cobra"
 )
 
@@ -22,8 +23,9 @@ continues all jobs. One server owns a folder at a time.
 
 When it serves, it prints the address of the console, an admin link (a secret:
 it may do everything) and a join link (a secret: machines that join with it
-earn for the operator's account), and stores the address as the context
-"local", so that other commands on this machine find it.
+are the operator's own and earn for his account, "admin"; "workers invite"
+makes links for others), and stores the address as the context "local", so
+that other commands on this machine find it.
 
 On a loopback address it speaks plain HTTP. On any other address it speaks
 TLS: with --domain by a certificate that it gets and renews by ACME, with
@@ -47,10 +49,9 @@ cloudcrowd server --config server.yaml --json
 
 // Defaults of the server's options.
 const (
-	defaultListen  = "127.0.0.1:8700"
-	defaultData    = "cloudcrowd-data"
-	defaultAccount = "operator"
-	stopLimit      = 20 * time.Second // for stopping in order
+	defaultListen = "127.0.0.1:8700"
+	defaultData   = "cloudcrowd-data"
+	stopLimit     = 20 * time.Second // for stopping in order
 )
 
 // serverSettings are all settings of a server. The zero value of a field means its default.
@@ -166,7 +167,7 @@ func (a *app) serve(ctx context.Context, s serverSettings, remember bool) error 
 }
 
 // waitFor returns when ctx ends (nil) or the server stops by itself (its error).
-func waitFor(ctx context.Context, server runningServer) error {
+func waitFor(ctx context.Context, server *platform.Server) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Wait() }()
 	select {

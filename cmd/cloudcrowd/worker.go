@@ -48,7 +48,7 @@ type workerSettings struct {
 	MemoryBytes int64  // for all slots together; 0: three quarters of the machine's
 	CacheBytes  int64  // blobs kept; 0: the worker's default
 	LogLevel    string
-	Misbehave   string // "lie": return wrong results; for demonstrations and tests
+	Misbehave   string // "lie": return wrong results; others in internal/worker; for demonstrations and tests
 }
 
 func (s *workerSettings) flags(c *cobra.Command) {
@@ -60,7 +60,7 @@ func (s *workerSettings) flags(c *cobra.Command) {
 	f.IntVar(&s.Slots, "slots", 0, "run `N` attempts at once (default: one a core)")
 	f.Var((*byteSize)(&s.MemoryBytes), "memory", "`SIZE` of memory for all slots together, as 8GiB (default: three quarters of the machine's)")
 	f.Var((*byteSize)(&s.CacheBytes), "cache", "`SIZE` of fetched blobs to keep, as 20GiB")
-	f.StringVar(&s.LogLevel, "log", "info", "how much to log on stderr, `LEVEL`: debug, info, warn or error")
+	f.StringVar(&s.LogLevel, "log", "warn", "how much to log on stderr, `LEVEL`: debug, info, warn or error")
 	f.StringVar(&s.Misbehave, "misbehave", "", "return wrong results: lie; for demonstrations")
 	f.MarkHidden("misbehave")
 }
@@ -71,9 +71,6 @@ func (s *workerSettings) check() error {
 		return cloudcrowd.Fieldf("--slots", "%d must be at least 1", s.Slots)
 	case s.MemoryBytes > 0 && s.MemoryBytes < 64<<20:
 		return cloudcrowd.Fieldf("--memory", "%s is too little to run anything", cloudcrowd.Bytes(s.MemoryBytes)).WithHint("give at least 64MiB")
-	}
-	if err := oneOf("--misbehave", s.Misbehave, "", "lie"); err != nil {
-		return err
 	}
 	return oneOf("--log", s.LogLevel, "debug", "info", "warn", "error")
 }
@@ -105,7 +102,7 @@ func (a *app) workerCommand() *cobra.Command {
 				stop()
 			}()
 		}
-		return runAgent(ctx, s, a.logger(s.LogLevel))
+		return a.runAgent(ctx, s, a.logger(s.LogLevel))
 	})
 	s.flags(c)
 	c.Flags().BoolVar(&withParent, "with-parent", false, "stop when standard input ends, as it does when the starting process is gone")

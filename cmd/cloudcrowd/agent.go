@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/link"
+	"cloudcrowd.dev/cloudcrowd/internal/sandbox/wasm"
+	"cloudcrowd.dev/cloudcrowd/internal/worker"
+)
+
+// home is the server a worker's data folder belongs to, kept so that only the first start needs a link.
+type home struct {
+	Server string `json:"server"`
+	Pin    string `json:"pin,omitempty"`
+}
+
+const homeFile = "server.json"
+
+// loadHome reads which server a data folder belongs to; the zero home if none yet.
+func loadHome(dir string) (home, error) {
+	var h home
+	data, err := os.ReadFile(filepath.Join(dir, homeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return h, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &h)
+	}
+	return h, err
+}
+
+func (h home) save(dir string) error {
+	data, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, homeFile)
+	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// runAgent works for a server until ctx ends, then hands back what it has not finished.
+func (a *app) runAgent(ctx context.Context, s workerSettings, log *slog.Logger) error {
+	h, err := loadHome(s.DataDir)
+	if err != nil {
+		return err
+	}
+	invite := ""
+	if s.Join != "" {
+		l, err := link.Parse(s.Join)
+		if err != nil {
+			return err
+		}
+		if l.Kind != link.Join {
+			return cloudcrowd.Fieldf("--join", "this is an admin link; a worker needs the join link").WithHint("`cloudcrowd workers invite` makes one")
+		}
+		h, invite = home{l.Server, l.Pin}, l.Secret
+	}
+	if h.Server == "" {
+		return cloudcrowd.Fieldf("--join", "this device has not joined a server yet").WithHint("give the join link that `cloudcrowd server` or `cloudcrowd workers invite` prints")
+	}
+	if s.Slots == 0 {
+		s.Slots = runtime.NumCPU()
+	}
+	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
+		return err
+	}
+	box, err := wasm.New(wasm.Config{Root: filepath.Join(s.DataDir, "sandbox"), CacheDir: filepath.Join(s.DataDir, "compiled"), Slots: s.Slots})
+	if err != nil {
+		return err
+	}
+	defer box.Close()
+	agent, err := worker.New(worker.Config{Server: h.Server, Pin: h.Pin, DataDir: s.DataDir, Invite: invite, Name: s.Name, Version: version(), Slots: s.Slots,
+		MemoryBytes: s.MemoryBytes, CacheBytes: s.CacheBytes, Sandbox: box, Log: log, OnEvent: a.workerEvent(s.DataDir, h), Misbehave: s.Misbehave})
+	if err != nil {
+		return err
+	}
+	a.printf("worker %s, %s, for %s\n", agent.ID().Short(), plural(s.Slots, "slot"), h.Server)
+	defer context.AfterFunc(ctx, func() {
+		a.notef("handing back unfinished work; Ctrl-C again leaves at once\n")
+		agent.Drain()
+	})()
+	return agent.Run(context.WithoutCancel(ctx))
+}
+
+// workerEvent prints what happens to a worker, and remembers the server once the device has joined it.
+func (a *app) workerEvent(dir string, h home) func(worker.Event) {
+	saved := false
+	return func(e worker.Event) {
+		if e.Kind == worker.Connected && !saved {
+			if err := h.save(dir); err != nil {
+				a.notef("the server's address could not be kept: %v\n", err)
+			}
+			saved = true
+		}
+		if a.json {
+			a.object(map[string]any{"event": e.Kind, "text": e.Text, "finished": e.Finished, "running": e.Running})
+			return
+		}
+		switch e.Kind {
+		case worker.Started: // the end of it is enough
+		case worker.Finished:
+			a.printf("%s %s (%s so far)\n", e.Attempt, a.ink.state(string(e.Outcome)), plural(e.Finished, "attempt"))
+		default:
+			a.printf("%s\n", e.Text)
+		}
+	}
+}
