@@ -55,7 +55,7 @@ type JoinLink func(ctx context.Context, owner cloudcrowd.AccountID, maxUses int,
 // Config is what a Console needs. Backend and Auth are required.
 type Config struct {
 	Backend   Backend
-	Blobs     Blobs     // nil: no previews, and downloads only where OutputURL leads elsewhere
+	Blobs     Blobs     // nil: no previews and no logs
 	Directory Directory // nil: open invites are not listed
 	Auth      Authenticator
 	JoinLink  JoinLink // nil: the page shows the command instead of a form
@@ -63,7 +63,7 @@ type Config struct {
 
 	Base      string                                                        // path under which the console is mounted, without trailing slash; "" at the root
 	EventsURL string                                                        // live feed; default "/v1/events"; "-" turns live pages off
-	OutputURL func(job cloudcrowd.JobID, out cloudcrowd.StageOutput) string // address of a result file; nil: served by the console
+	OutputURL func(job cloudcrowd.JobID, out cloudcrowd.StageOutput) string // address of a result file for downloading; nil: the API's /v1/jobs/{job}/outputs/…
 	SignOut   string                                                        // address that ends the session by POST; "" hides the button
 	Now       func() time.Time                                              // nil: time.Now
 }

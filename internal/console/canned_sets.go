@@ -83,7 +83,7 @@ func cannedSmall() *canned {
 		outputs: []cloudcrowd.StageOutput{d.put("report", "risk.json", []byte(`{"var_99":0.02314,"expected_shortfall":0.0279,"european":{"price":7.965,"interval":[7.951,7.979],"black_scholes":7.9656},"paths":1000000}`)), d.put("tables", "spectrum.tsv", cannedSpectrum()),
 			d.put("report", "picture.png", cannedPicture()), d.put("report", "notes.txt", []byte("Drift and volatility were estimated from 1,258 trading days.\n"))}})
 	d.run(rng, cannedOrder{name: "lennard-jones phase diagram", account: "eve", budget: 900_000, ago: 5 * time.Hour, cancel: true,
-		stages: []cannedStage{{name: "grid", kind: "grid 8 × 8 → physics", tasks: 20, seconds: 2, program: true}}})
+		stages: []cannedStage{{name: "grid", kind: "grid 8 × 8 → physics", tasks: 20, seconds: 2, program: true}, {name: "diagram", kind: "merge csv", after: []string{"grid"}, tasks: 20}}})
 	d.run(rng, cannedOrder{name: "security report of October", account: "alice", budget: 400_000, ago: 26 * time.Hour, breaks: "scan",
 		stages: []cannedStage{{name: "scan", kind: "lines → logs scan", unit: "lines", tasks: 12, seconds: 2, units: 84_000, program: true}, {name: "report", kind: "merge json", after: []string{"scan"}, tasks: 1}},
 		notes:  []string{"Task scan #2 failed on 4 workers with exit status 2. Read its stderr, correct the program and submit again."}})
@@ -114,8 +114,8 @@ func cannedHuge() *canned {
 		names = append(names, s.name)
 	}
 	wide = append(wide, cannedStage{name: "cohort", kind: "merge by joint calling, fan-in 16", after: names, tasks: 60, seconds: 5, program: true})
-	d.run(rng, cannedOrder{name: "1000 genomes, joint variant calling, second run with the corrected reference and the longest name anybody gave to a job so far", account: "alice", budget: 250_000_000, ago: 4 * time.Minute, stages: wide, chance: 0.01,
-		notes: []string{"Accepted with a hold of 250 credits.", "213 leases expired; their tasks went elsewhere."}, explain: []string{"All slots are busy; 4 more workers would end it 3 s earlier."}})
+	d.run(rng, cannedOrder{name: "1000 genomes, joint variant calling, second run with the corrected reference and the longest name anybody gave to a job so far", account: "alice", budget: 250_000_000, ago: 52 * time.Second, stages: wide, chance: 0.01,
+		notes: []string{"Accepted with a hold of 250 credits.", "144 leases expired; their tasks went elsewhere."}, explain: []string{"All slots are busy; 4 more workers would end it 3 s earlier."}})
 	for i := range 300 {
 		d.run(rng, cannedOrder{name: fmt.Sprintf("parameter sweep %d", i), account: owners[i%len(owners)], budget: 5_000_000, ago: time.Duration(i+1) * 11 * time.Minute, stages: []cannedStage{{name: "sweep", kind: "grid → model", tasks: 6, seconds: 9, program: true}, {name: "table", kind: "merge csv", after: []string{"sweep"}, tasks: 1}},
 			outputs: []cloudcrowd.StageOutput{d.put("table", "sweep.csv", []byte(hugeTable()))}})

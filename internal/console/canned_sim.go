@@ -238,6 +238,10 @@ func (d *canned) finish(j *cannedJob, o cannedOrder, broken bool, progress float
 	job.Hold = cloudcrowd.Hold{Job: job.ID, Account: job.Account, Amount: job.Budget, Posted: job.Cost, State: cloudcrowd.HoldVoided, At: job.SubmittedAt}
 	switch {
 	case broken:
+		job.EndedAt = 0
+		for _, a := range j.attempts {
+			job.EndedAt = max(job.EndedAt, a.EndedAt)
+		}
 		job.State, job.Reason = cloudcrowd.JobFailed, "task "+o.breaks+" #2 failed on 4 workers: exit status 2"
 	case o.cancel:
 		job.State, job.Reason, job.EndedAt = cloudcrowd.JobCancelled, "cancelled by alice: wrong input", job.SubmittedAt+9_000_000

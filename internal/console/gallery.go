@@ -68,8 +68,10 @@ func gallery() (http.Handler, []GallerySet) {
 	var sets []GallerySet
 	for _, g := range galleries() {
 		base := "/" + g.Name
-		c := New(Config{Backend: g.data, Blobs: g.data, Directory: g.data, JoinLink: g.data.joinLink, Auth: g.viewer, Version: "gallery", Base: base, EventsURL: "-",
-			SignOut: "/session/end", Now: func() time.Time { return galleryTime }})
+		var c *Console
+		c = New(Config{Backend: g.data, Blobs: g.data, Directory: g.data, JoinLink: g.data.joinLink, Auth: g.viewer, Version: "gallery", Base: base, EventsURL: "-",
+			OutputURL: func(job cloudcrowd.JobID, o cloudcrowd.StageOutput) string { return c.fileURL(job, o) },
+			SignOut:   "/session/end", Now: func() time.Time { return galleryTime }})
 		c.history = g.data.history()
 		mux.Handle(base+"/", c)
 		set := g.GallerySet

@@ -31,7 +31,7 @@ func (c *Console) account(w http.ResponseWriter, r *http.Request, v viewer) erro
 		return err
 	}
 	transfers := c.transfersSpec(v, store.TransferFilter{}, id)
-	transfers.Empty = Empty{Text: "Nothing has moved yet. An operator issues credits with:", Commands: []string{"cloudcrowd ledger issue --to " + string(id) + " 100"}}
+	transfers.Empty = Empty{Text: "Nothing has moved yet. An operator issues credits with:", Commands: []string{"cloudcrowd account issue " + string(id) + " 100"}}
 	paid := c.chargesSpec(v, "paid", "Paid for accepted attempts", store.ChargeFilter{Requester: id}, false)
 	earned := c.chargesSpec(v, "earned", "Earned by accepted attempts", store.ChargeFilter{Owner: id}, true)
 	if done, err := c.export(w, r, "statement-"+string(id), transfers, paid, earned); done || err != nil {

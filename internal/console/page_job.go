@@ -72,7 +72,10 @@ func (c *Console) job(w http.ResponseWriter, r *http.Request, v viewer) error {
 		return err
 	}
 	view := jobView{Job: j, Ended: j.State.Ended(), Remaining: remaining(j.JobSummary), Notes: j.Notes, Overrun: j.Refused+j.Failed > 0}
-	view.Words = fmt.Sprintf("%s of the work is accepted: %s of %s so far", percent(j.Progress), count(j.TasksDone), plural(j.Tasks, "task", "tasks"))
+	view.Words = fmt.Sprintf("%s of the work is accepted: %s of %s", percent(j.Progress), count(j.TasksDone), plural(j.Tasks, "task", "tasks"))
+	if !view.Ended {
+		view.Words += " so far"
+	}
 	running := int64(0)
 	for _, s := range j.Stages {
 		running += s.Running
@@ -193,11 +196,11 @@ func (c *Console) stageGraph(j cloudcrowd.Job) template.HTML {
 }
 
 func stageDetail(s cloudcrowd.StageView) string {
-	d := count(s.TasksDone) + "/" + count(s.Tasks) + " tasks"
+	d := count(s.TasksDone) + "/" + count(s.Tasks)
 	if s.Running > 0 {
-		d += ", " + count(s.Running) + " running"
+		return d + ", " + count(s.Running) + " running"
 	}
-	return d
+	return d + " tasks"
 }
 
 func (c *Console) stagesSpec(j cloudcrowd.Job) tableSpec {

@@ -60,7 +60,7 @@ func (c *Console) jobsSpec(v viewer, f store.JobFilter) tableSpec {
 			{Key: "state", Title: "State"}, {Key: "name", Title: "Job"}, {Key: "progress", Title: "Stages"},
 			{Key: "remaining", Title: "Time", Priority: 2}, {Key: "cost_microcredits", Title: "Spent", Number: true, Priority: 2},
 			{Key: "budget_microcredits", Title: "Budget", Number: true, Priority: 3}, {Key: "account", Title: "Requester", Priority: 3},
-			{Key: "submitted_at", Title: "Submitted", Number: true, Priority: 2}, {Key: "job", Title: "Id", Priority: 3},
+			{Key: "submitted_at", Title: "Submitted", Number: true, Priority: 2}, {Key: "job", Title: "Id", Priority: 4},
 		},
 		Rows: func(ctx context.Context, p store.Page) ([][]Cell, string, error) {
 			list, next, err := c.cfg.Backend.Jobs(ctx, f, p)
@@ -69,14 +69,14 @@ func (c *Console) jobsSpec(v viewer, f store.JobFilter) tableSpec {
 			}
 			rows := make([][]Cell, len(list))
 			for i, j := range list {
-				name := Cell{Text: j.Name, Href: c.jobURL(j.ID), Raw: j.Name}
+				name := Cell{Text: j.Name, Href: c.jobURL(j.ID), Copy: string(j.ID), Title: string(j.ID), Raw: j.Name}
 				if j.Reason != "" {
 					name.Sub = j.Reason
 				} else if j.Refused > 0 {
 					name.Sub = plural(j.Refused, "result refused", "results refused")
 				}
 				rows[i] = []Cell{stateCell(j.State), name, stripCell(j), {Text: remaining(j)}, moneyCell(j.Cost), moneyCell(j.Budget),
-					c.accountCell(v, j.Account), timeCell(j.SubmittedAt), {Text: string(j.ID), Copy: string(j.ID)}}
+					c.accountCell(v, j.Account), timeCell(j.SubmittedAt), {Text: string(j.ID)}}
 			}
 			return rows, next, nil
 		},

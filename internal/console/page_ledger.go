@@ -92,7 +92,7 @@ func (c *Console) accountsSpec(v viewer, accounts []cloudcrowd.Account) tableSpe
 		}
 		rows[i] = []Cell{c.accountCell(v, a.ID), moneyCell(a.Balance), moneyCell(a.Held), available}
 	}
-	return tableSpec{Name: "accounts", Caption: "Accounts", Rows: rowsOf(rows), Empty: Empty{Text: "No account has moved a credit yet. To issue some:", Commands: []string{"cloudcrowd ledger issue --to alice 100"}},
+	return tableSpec{Name: "accounts", Caption: "Accounts", Rows: rowsOf(rows), Empty: Empty{Text: "No account has moved a credit yet. To issue some:", Commands: []string{"cloudcrowd account issue alice 100"}},
 		Columns: []Column{{Key: "account", Title: "Account"}, {Key: "balance_microcredits", Title: "Balance", Number: true}, {Key: "held_microcredits", Title: "Held", Number: true, Priority: 2}, {Key: "available_microcredits", Title: "Available", Number: true}}}
 }
 

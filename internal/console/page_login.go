@@ -4,13 +4,14 @@ import "net/http"
 
 // loginView is the form to sign in with a token.
 type loginView struct {
-	Next string
+	Next  string
+	Wrong bool // the last token was refused
 }
 
 // login shows a form that posts a token to /session, which the API answers with a cookie.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	v, _ := c.who(r)
-	c.plainPage(w, r, "login", page{Title: "Sign in", Viewer: v, V: loginView{Next: c.localPath(r.URL.Query().Get("next"))}})
+	c.plainPage(w, r, "login", page{Title: "Sign in", Viewer: v, V: loginView{Next: c.localPath(r.URL.Query().Get("next")), Wrong: r.URL.Query().Get("wrong") != ""}})
 }
 
 // admin is where the server's admin link leads: the token stands behind the # and never reaches a log; a script posts it to /session.

@@ -23,7 +23,7 @@ type workerView struct {
 	Legend    []string
 	Running   []Cell
 	Attempts  Table
-	Refused   []refusal
+	Refused   []refusal // the latest six
 	MayRevoke bool
 }
 
@@ -83,7 +83,7 @@ func (c *Console) worker(w http.ResponseWriter, r *http.Request, v viewer) error
 	}
 	view.Timeline, view.Legend = c.workerTimeline(recent)
 	for _, a := range recent {
-		if a.State == cloudcrowd.AttemptRefused && len(view.Refused) < 20 {
+		if a.State == cloudcrowd.AttemptRefused && len(view.Refused) < 6 {
 			ref := refusal{Attempt: a.ID.String(), Stage: a.Stage, Verdict: a.Verdict, At: a.EndedAt, Digest: a.ResultDigest}
 			if v.seesJobs() {
 				ref.URL = c.taskURL(a.ID.Task)

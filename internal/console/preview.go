@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"io"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -39,12 +40,12 @@ type Preview struct {
 	Text       string
 }
 
-// outputURL is where a result file is downloaded.
+// outputURL is where a result file is downloaded: from the API unless the configuration says otherwise.
 func (c *Console) outputURL(job cloudcrowd.JobID, o cloudcrowd.StageOutput) string {
 	if c.cfg.OutputURL != nil {
 		return c.cfg.OutputURL(job, o)
 	}
-	return c.fileURL(job, o)
+	return "/v1/jobs/" + url.PathEscape(string(job)) + "/outputs/" + escapePath(o.Stage) + "/" + strconv.Itoa(int(o.Task)) + "/" + escapePath(o.Path)
 }
 
 // fileURL is where the console itself serves a result file.

@@ -15,7 +15,7 @@ type Column struct {
 	Key      string // name in exports
 	Title    string // for people
 	Number   bool   // right-aligned
-	Priority int    // 1: always shown, 2: not on a phone, 3: only on a wide screen; 0 means 1
+	Priority int    // 1: always shown, 2: not on a phone, 3: only on a wide screen, 4: only in exports; 0 means 1
 }
 
 // Cell is one value of a table, as people see it and as programs get it.

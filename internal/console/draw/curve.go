@@ -12,15 +12,20 @@ type Point struct{ X, Y float64 }
 
 const (
 	plotW, plotH               = 440.0, 200.0
-	plotL, plotR, plotT, plotB = 52.0, 12.0, 12.0, 30.0
+	plotL, plotR, plotT, plotB = 52.0, 12.0, 20.0, 30.0
 )
 
 // Spending draws credits spent over time (a stair, seconds against credits) under the line of the budget.
 func Spending(id, title, desc string, steps []Point, spanSeconds, budget float64) template.HTML {
 	c := open(id, "plot spending", plotW, plotH, title, desc)
-	top := budget
+	spent := 0.0
 	for _, p := range steps {
-		top = math.Max(top, p.Y)
+		spent = math.Max(spent, p.Y)
+	}
+	off := spent > 0 && budget > 5*spent // the line would flatten the curve: say where it is instead
+	top := math.Max(budget, spent)
+	if off {
+		top = spent * 1.2
 	}
 	if top <= 0 {
 		top = 1
@@ -38,18 +43,18 @@ func Spending(id, title, desc string, steps []Point, spanSeconds, budget float64
 	}
 	var d strings.Builder
 	fmt.Fprintf(&d, "M%s %s", num(x(0)), num(y(0)))
-	last := 0.0
 	for _, p := range thin(steps, 300) {
 		fmt.Fprintf(&d, "H%sV%s", num(x(p.X)), num(y(p.Y)))
-		last = p.Y
 	}
 	fmt.Fprintf(&d, "H%s", num(x(span)))
 	c.path("area", d.String()+fmt.Sprintf("V%sZ", num(y(0))))
 	c.path("line", d.String())
-	if budget > 0 {
+	if off {
+		c.text("label off", "end", plotW-plotR, plotT-6, "↑ budget "+short(budget))
+	} else if budget > 0 {
 		c.line("budget", plotL, y(budget), plotW-plotR, y(budget))
 		at := y(budget) + 14
-		if last > budget*0.85 {
+		if spent > budget*0.85 {
 			at = y(budget) - 4
 		}
 		c.text("label", "end", plotW-plotR, at, "budget "+short(budget))
@@ -85,7 +90,7 @@ func XY(id, title, desc, xName, yName string, points []Point) template.HTML {
 		c.text("tick", "middle", x(v), plotH-plotB+14, short(v))
 	}
 	c.text("label", "end", plotW-plotR, plotH-3, clip(xName, 30)+xs.suffix())
-	c.text("label", "start", plotL+4, plotT+2, clip(yName, 30)+ys.suffix())
+	c.text("label", "start", plotL-48, plotT-8, clip(yName, 30)+ys.suffix())
 	ascending := len(points) > 1
 	for i := 1; i < len(points); i++ {
 		ascending = ascending && points[i].X > points[i-1].X

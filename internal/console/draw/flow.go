@@ -19,7 +19,7 @@ type FlowLink struct {
 
 // Flow draws amounts as bands between columns of places (a Sankey diagram): widths are in proportion to the amounts, heads name the columns.
 func Flow(id, title, desc string, heads []string, links []FlowLink) template.HTML {
-	const w, top, barW, gap = 1080.0, 30.0, 10.0, 14.0
+	const w, top, barW, gap = 1080.0, 42.0, 10.0, 20.0
 	type place struct {
 		in, out float64
 		y, size float64
@@ -54,20 +54,9 @@ func Flow(id, title, desc string, heads []string, links []FlowLink) template.HTM
 		most, tall = math.Max(most, sum), max(tall, len(col))
 	}
 	room := math.Max(150, float64(tall)*16)
-	h := top + room + gap*float64(max(tall, 1)) + 6
-	c := open(id, "flow", w, h, title, desc)
 	names := make([][]string, columns)
-	x := func(col int) float64 {
-		return 150 + float64(col)*(w-300-barW)/math.Max(float64(columns-1), 1)
-	}
+	h := 0.0
 	for i, col := range at {
-		anchor, tx := "middle", x(i)+barW/2
-		if i == 0 {
-			anchor, tx = "end", x(i)+barW
-		} else if i == columns-1 {
-			anchor, tx = "start", x(i)
-		}
-		c.text("head", anchor, tx, 14, heads[i])
 		for n := range col {
 			names[i] = append(names[i], n)
 		}
@@ -86,6 +75,20 @@ func Flow(id, title, desc string, heads []string, links []FlowLink) template.HTM
 			p.y, p.ty, p.fy = y, y, y
 			y += p.size + gap
 		}
+		h = math.Max(h, y)
+	}
+	c := open(id, "flow", w, h, title, desc)
+	x := func(col int) float64 {
+		return 150 + float64(col)*(w-360-barW)/math.Max(float64(columns-1), 1)
+	}
+	for i := range at {
+		anchor, tx := "middle", x(i)+barW/2
+		if i == 0 {
+			anchor, tx = "end", x(i)+barW
+		} else if i == columns-1 {
+			anchor, tx = "start", x(i)
+		}
+		c.text("head", anchor, tx, 14, heads[i])
 	}
 	ordered := append([]FlowLink(nil), links...)
 	sort.SliceStable(ordered, func(a, b int) bool {
@@ -116,7 +119,7 @@ func Flow(id, title, desc string, heads []string, links []FlowLink) template.HTM
 		for _, n := range names[i] {
 			p := col[n]
 			c.rect("place", x(i), p.y, barW, p.size, "")
-			label := clip(n, 18)
+			label := clip(n, 22) + " " + short(math.Max(p.in, p.out))
 			switch {
 			case i == 0:
 				c.text("name", "end", x(i)-6, p.y+p.size/2+4, label)

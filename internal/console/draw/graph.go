@@ -5,6 +5,7 @@ import (
 	"html"
 	"html/template"
 	"slices"
+	"strings"
 )
 
 // Node is one stage of a graph.
@@ -23,52 +24,119 @@ const (
 	gapX, gapY   = 52.0, 18.0
 )
 
-// Graph draws stages in layers from left to right, in the order their dependencies allow.
+// Graph draws stages in layers from left to right, in the order their dependencies allow. Layers of more than eight stages are drawn with one line a stage.
 func Graph(id, title, desc string, nodes []Node) template.HTML {
-	layer := layers(nodes)
-	columns := order(nodes, layer)
-	tall := 0
+	all, edges := withBends(nodes)
+	layer := layers(all)
+	columns := order(all, layer)
+	compact := false
 	for _, col := range columns {
-		tall = max(tall, len(col))
+		compact = compact || len(col) > 8
 	}
-	w := float64(len(columns))*(nodeW+gapX) - gapX + 4
-	h := float64(tall)*(nodeH+gapY) - gapY + 4
-	x, y := make([]float64, len(nodes)), make([]float64, len(nodes))
+	height := func(n int) float64 {
+		switch {
+		case n >= len(nodes):
+			return 12
+		case compact:
+			return 32
+		}
+		return nodeH
+	}
+	gap := gapY
+	if compact {
+		gap = 8
+	}
+	w, h := float64(len(columns))*(nodeW+gapX)-gapX+4, 0.0
+	tall := make([]float64, len(columns))
 	for i, col := range columns {
-		top := (h - (float64(len(col))*(nodeH+gapY) - gapY)) / 2
-		for j, n := range col {
-			x[n], y[n] = 2+float64(i)*(nodeW+gapX), top+float64(j)*(nodeH+gapY)
+		for _, n := range col {
+			tall[i] += height(n) + gap
+		}
+		h = max(h, tall[i]-gap+4)
+	}
+	x, y := make([]float64, len(all)), make([]float64, len(all))
+	for i, col := range columns {
+		at := (h - tall[i] + gap) / 2
+		for _, n := range col {
+			x[n], y[n] = 2+float64(i)*(nodeW+gapX), at
+			at += height(n) + gap
 		}
 	}
 	c := open(id, "graph", max(w, 1), max(h, 1), title, desc)
+	for _, e := range edges {
+		var d strings.Builder
+		from := e[0]
+		for k, n := range e {
+			py := y[n] + height(n)/2
+			switch {
+			case k == 0:
+				fmt.Fprintf(&d, "M%s %s", num(x[n]+nodeW), num(py))
+				continue
+			default:
+				x1, y1 := x[from]+nodeW, y[from]+height(from)/2
+				bend, end := gapX/2, x[n]
+				if k == len(e)-1 {
+					end -= 5
+				}
+				fmt.Fprintf(&d, "C%s %s %s %s %s %s", num(x1+bend), num(y1), num(x[n]-bend), num(py), num(end), num(py))
+				if n >= len(nodes) {
+					fmt.Fprintf(&d, "H%s", num(x[n]+nodeW))
+				}
+			}
+			from = n
+		}
+		last := e[len(e)-1]
+		c.path("edge", d.String())
+		c.path("edge head", fmt.Sprintf("M%s %sl-6 -4v8z", num(x[last]), num(y[last]+height(last)/2)))
+	}
+	for i, n := range nodes {
+		drawNode(c, n, x[i], y[i], compact)
+	}
+	return c.done()
+}
+
+// withBends adds a node without a box wherever an edge passes a layer, so that it gets a way of its own, and returns each edge as the nodes it passes.
+func withBends(nodes []Node) ([]Node, [][]int) {
+	layer := layers(nodes)
+	all := make([]Node, len(nodes))
+	for i, n := range nodes {
+		all[i] = Node{Name: n.Name}
+	}
+	var edges [][]int
 	for i, n := range nodes {
 		for _, a := range n.After {
 			if a < 0 || a >= i {
 				continue
 			}
-			x1, y1, x2, y2 := x[a]+nodeW, y[a]+nodeH/2, x[i], y[i]+nodeH/2
-			bend := (x2 - x1) / 2
-			class := "edge"
-			if nodes[a].State == "done" {
-				class += " done"
+			edge, from := []int{a}, a
+			for l := layer[a] + 1; l < layer[i]; l++ {
+				all = append(all, Node{After: []int{from}})
+				from = len(all) - 1
+				edge = append(edge, from)
 			}
-			c.path(class, fmt.Sprintf("M%s %sC%s %s %s %s %s %s", num(x1), num(y1), num(x1+bend), num(y1), num(x2-bend), num(y2), num(x2-5), num(y2)))
-			c.path(class+" head", fmt.Sprintf("M%s %sl-6 -4v8z", num(x2), num(y2)))
+			all[i].After = append(all[i].After, from)
+			edges = append(edges, append(edge, i))
 		}
 	}
-	for i, n := range nodes {
-		drawNode(c, n, x[i], y[i])
-	}
-	return c.done()
+	return all, edges
 }
 
-func drawNode(c *canvas, n Node, x, y float64) {
+func drawNode(c *canvas, n Node, x, y float64, compact bool) {
 	fmt.Fprintf(c, `<g class="node %s"><title>%s</title>`, html.EscapeString(n.State), html.EscapeString(n.Name+": "+n.State+", "+n.Detail))
+	if compact {
+		c.rect("box", x+0.5, y+0.5, nodeW-1, 31, ` rx="3"`)
+		Icon(c, n.State, x+14, y+14)
+		c.text("name", "start", x+26, y+18, clip(n.Name, 18))
+		c.text("detail", "end", x+nodeW-8, y+18, n.Right)
+		bar(c, x+1, y+26, nodeW-2, 5, n.Segment)
+		c.WriteString("</g>")
+		return
+	}
 	c.rect("box", x+0.5, y+0.5, nodeW-1, nodeH-1, ` rx="3"`)
 	Icon(c, n.State, x+17, y+20)
 	c.text("name", "start", x+30, y+24, clip(n.Name, 22))
 	c.text("kind", "start", x+12, y+42, clip(n.Kind, 30))
-	c.text("detail", "start", x+12, y+58, clip(n.Detail, 22))
+	c.text("detail", "start", x+12, y+58, clip(n.Detail, 26))
 	c.text("detail", "end", x+nodeW-12, y+58, n.Right)
 	bar(c, x+1, y+nodeH-8, nodeW-2, 7, n.Segment)
 	c.WriteString("</g>")
@@ -117,11 +185,17 @@ func IconSVG(state string) template.HTML {
 // layers gives every node the length of the longest path to it.
 func layers(nodes []Node) []int {
 	layer := make([]int, len(nodes))
-	for i, n := range nodes {
-		for _, a := range n.After {
-			if a >= 0 && a < i {
-				layer[i] = max(layer[i], layer[a]+1)
+	for range nodes { // bends stand behind the nodes they lead to: repeat until nothing moves
+		moved := false
+		for i, n := range nodes {
+			for _, a := range n.After {
+				if a >= 0 && a < len(nodes) && a != i && layer[i] <= layer[a] && layer[a] < len(nodes) {
+					layer[i], moved = layer[a]+1, true
+				}
 			}
+		}
+		if !moved {
+			break
 		}
 	}
 	return layer
@@ -139,7 +213,7 @@ func order(nodes []Node, layer []int) [][]int {
 	next := make([][]int, len(nodes))
 	for i, n := range nodes {
 		for _, a := range n.After {
-			if a >= 0 && a < i {
+			if a >= 0 && a < len(nodes) {
 				next[a] = append(next[a], i)
 			}
 		}
