@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -52,9 +53,9 @@ func (r *run) animate(frames []frame) error {
 		if fw, fh := first.size(); w != fw || h != fh {
 			return nil
 		}
-		if uint64(w)*uint64(h) > maxPixels {
-			return fault(cloudcrowd.TooLarge, f.part, f.file.Path, "a frame of an animation has at most %d million pixels", maxPixels>>20)
-		}
+	}
+	if w, h := first.size(); !same && uint64(w)*uint64(h) > maxPixels/2 {
+		return cloudcrowd.Errorf(cloudcrowd.TooLarge, "frames of more than %d million pixels must all be of one colour type to be animated", maxPixels>>21)
 	}
 	return r.create(animationName, func(out io.Writer) error {
 		w := &apngWriter{w: bufio.NewWriterSize(out, 64<<10), frames: uint32(len(frames))}
@@ -83,13 +84,11 @@ func (r *run) animate(frames []frame) error {
 }
 
 // errNotPNG is what is wrong with a frame.
-var errNotPNG = errors.New("not a PNG")
+var errNotPNG = errors.New("its chunks are broken")
 
 // pngFault names the task of a broken frame.
 func pngFault(f frame, err error) error {
-	_, format := errors.AsType[png.FormatError](err)
-	_, unsupported := errors.AsType[png.UnsupportedError](err)
-	if errors.Is(err, errNotPNG) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || format || unsupported {
+	if errors.Is(err, errNotPNG) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return wrong(f.part, f.file.Path, "not a PNG: %v", err)
 	}
 	return err
@@ -99,7 +98,7 @@ func pngFault(f frame, err error) error {
 func encodeAgain(in io.Reader) (io.Reader, error) {
 	picture, err := png.Decode(in)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %v", errNotPNG, err)
 	}
 	var out bytes.Buffer
 	err = png.Encode(&out, withAlpha{picture})

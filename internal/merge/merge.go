@@ -23,7 +23,7 @@ const (
 	maxHeld   = 256 << 20 // bytes held at once: rows to sort, groups of a reduction
 	maxTree   = 64 << 20  // bytes of one JSON file to reduce
 	maxDepth  = 200       // nesting of a JSON file to reduce
-	maxPixels = 64 << 20  // pixels held at once: a row of tiles, a frame
+	maxPixels = 32 << 20  // pixels held at once: a row of tiles, a frame
 )
 
 // Part is the outputs of one task of the merged stage.

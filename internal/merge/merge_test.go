@@ -141,7 +141,7 @@ func TestFaults(t *testing.T) {
 		{"tile data", cloudcrowd.Merge{Kind: "tiles"}, tiles, []Part{part(0, "i.png", small), part(1, "i.png", small[:45])}, "task 1: i.png: not a PNG: png: invalid format: not enough pixel data"},
 		{"tile missing", cloudcrowd.Merge{Kind: "tiles"}, tiles, []Part{part(0, "i.png", small)}, "1 tiles of 2"},
 		{"frame missing", cloudcrowd.Merge{Kind: "frames", File: "*.png"}, frames, []Part{part(0, "i.png", small, "log.txt", ""), part(1, "log.txt", "")}, "task 1: it left 0 files for 1 frames (it left: log.txt); file: may be a pattern that matches only them"},
-		{"frame bytes", cloudcrowd.Merge{Kind: "frames"}, frames, []Part{part(0, "i.png", small), part(1, "i.png", small[:len(small)-6]+"oooooo")}, "task 1: i.png: not a PNG: not a PNG"},
+		{"frame bytes", cloudcrowd.Merge{Kind: "frames"}, frames, []Part{part(0, "i.png", small), part(1, "i.png", small[:len(small)-6]+"oooooo")}, "task 1: i.png: not a PNG: its chunks are broken"},
 		{"store", cloudcrowd.Merge{Kind: "concat"}, nil, []Part{part(0, "a", "broken")}, "disk on fire"},
 		{"nothing", cloudcrowd.Merge{Kind: "concat"}, nil, nil, "there is nothing to merge: the stage before has no tasks"},
 	} {
