@@ -27,6 +27,9 @@ func Normalise(spec *cloudcrowd.JobSpec) error {
 }
 
 func normalise(spec *cloudcrowd.JobSpec, ps *problems) {
+	if !bounded(spec, ps) {
+		return
+	}
 	spec.Stages = slices.Clone(spec.Stages)
 	for i := 0; i < len(spec.Stages); i++ {
 		defaults(&spec.Stages[i])

@@ -20,7 +20,9 @@ const (
 	maxParams   = 500
 	maxArgs     = 1000
 	maxText     = 64 << 10   // bytes of a program's arguments, environment and stdin together
-	maxAxis     = 10_000     // values of one axis of a grid
+	maxAxes     = 50         // of a grid
+	maxAxis     = 10_000     // values of one axis
+	maxColumns  = 100        // named by sort or by
 	maxTasks    = 10_000_000 // of a stage whose tasks have a fixed size
 	maxReplicas = 16
 	maxRetries  = 100
@@ -44,18 +46,17 @@ func Validate(spec *cloudcrowd.JobSpec) error {
 
 // check finds mistakes. Digests are checked once they are resolved.
 func check(spec *cloudcrowd.JobSpec, ps *problems, resolved bool) {
+	if !bounded(spec, ps) {
+		return
+	}
 	c := &checker{problems: ps, spec: spec, resolved: resolved}
 	if n := utf8.RuneCountInString(spec.Name); strings.TrimSpace(spec.Name) == "" || n > 200 || !printable(spec.Name) {
 		ps.add("name", "a job needs a name of 1 to 200 characters on one line")
 	}
 	c.params()
 	c.inputs()
-	switch {
-	case len(spec.Stages) == 0:
+	if len(spec.Stages) == 0 {
 		ps.add("stages", "a job needs at least one stage")
-	case len(spec.Stages) > maxStages:
-		ps.add("stages", "%d stages; at most %d", len(spec.Stages), maxStages)
-		return
 	}
 	for i := range spec.Stages {
 		c.stage(i)
@@ -80,6 +81,42 @@ func check(spec *cloudcrowd.JobSpec, ps *problems, resolved bool) {
 	}
 }
 
+// bounded checks how many there are of everything, before anything looks at all pairs.
+func bounded(spec *cloudcrowd.JobSpec, ps *problems) bool {
+	before := len(ps.list)
+	most := func(field string, n, limit int) {
+		if n > limit {
+			ps.add(field, "there are %d; at most %d", n, limit)
+		}
+	}
+	most("params", len(spec.Params), maxParams)
+	most("inputs", len(spec.Inputs), maxInputs)
+	most("outputs", len(spec.Outputs), maxStages)
+	most("stages", len(spec.Stages), maxStages)
+	if len(ps.list) > before {
+		return false
+	}
+	for i := range spec.Stages {
+		st := &spec.Stages[i]
+		field := join("stages", shorten(st.Name))
+		most(field+".after", len(st.After), maxStages)
+		most(field+".inputs", len(st.Inputs), maxInputs)
+		if st.Split != nil {
+			most(field+".split.grid", len(st.Split.Grid), maxAxes)
+		}
+		if st.Merge != nil {
+			most(field+".merge.sort", len(st.Merge.Sort), maxColumns)
+			most(field+".merge.by", len(st.Merge.By), maxColumns)
+		}
+		for _, p := range programs(st) {
+			most(field+".args", len(p.Args), maxArgs)
+			most(field+".env", len(p.Env), maxArgs)
+			most(field+".inputs", len(p.Inputs), maxInputs)
+		}
+	}
+	return len(ps.list) == before
+}
+
 // checker holds what the checks of one spec share.
 type checker struct {
 	*problems
@@ -88,9 +125,6 @@ type checker struct {
 }
 
 func (c *checker) params() {
-	if len(c.spec.Params) > maxParams {
-		c.add("params", "%d params; at most %d", len(c.spec.Params), maxParams)
-	}
 	seen := map[string]bool{}
 	for _, p := range c.spec.Params {
 		field := join("params", p.Name)
@@ -108,9 +142,6 @@ func (c *checker) params() {
 }
 
 func (c *checker) inputs() {
-	if len(c.spec.Inputs) > maxInputs {
-		c.add("inputs", "%d inputs; at most %d", len(c.spec.Inputs), maxInputs)
-	}
 	for _, name := range sortedKeys(c.spec.Inputs) {
 		field, in := join("inputs", name), c.spec.Inputs[name]
 		switch {

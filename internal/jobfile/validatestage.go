@@ -76,10 +76,6 @@ func (c *checker) names(field string, inputs []string) {
 
 func (c *checker) program(p *cloudcrowd.Program, known []string, field string) {
 	c.digest(field+".wasm", p.Module)
-	if len(p.Args) > maxArgs || len(p.Env) > maxArgs {
-		c.add(field, "more than %d arguments or variables", maxArgs)
-		return
-	}
 	total := len(p.Stdin)
 	template := func(at, text string) {
 		total += len(text)
