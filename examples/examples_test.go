@@ -11,10 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"go.yaml.in/yaml/v4"
-
 	"cloudcrowd.dev/cloudcrowd/examples/internal/exampletest"
 	"cloudcrowd.dev/cloudcrowd/examples/internal/wasmbuild"
+	"cloudcrowd.dev/cloudcrowd/internal/jobfile"
 )
 
 // The committed modules are what the sources compile to.
@@ -74,38 +73,21 @@ func TestExtract(t *testing.T) {
 	}
 }
 
-// checkFiles checks that every input and module of a job description is a file beside it.
+// checkFiles checks that a job description is right, that its inputs and modules are files, and that nothing is left to
+// compile.
 func checkFiles(t *testing.T, path string) {
 	t.Helper()
-	data, err := os.ReadFile(path)
+	file, err := jobfile.Load(path, jobfile.Options{})
 	if err != nil {
-		t.Fatal(err)
+		t.Errorf("%s: %v", path, err)
+		return
 	}
-	var job struct {
-		Name   string
-		Inputs map[string]string
-		Stages map[string]struct{ Run, Merge map[string]any }
+	if len(file.Notes) > 0 {
+		t.Errorf("%s: %q", path, file.Notes)
 	}
-	if err := yaml.Unmarshal(data, &job); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	if job.Name == "" || len(job.Stages) == 0 {
-		t.Errorf("%s: %+v", path, job)
-	}
-	wanted := map[string]string{}
-	for name, file := range job.Inputs {
-		wanted["input "+name] = file
-	}
-	for name, stage := range job.Stages {
-		for _, program := range []map[string]any{stage.Run, stage.Merge} {
-			if module, ok := program["wasm"]; ok {
-				wanted["program of "+name] = fmt.Sprint(module)
-			}
-		}
-	}
-	for what, file := range wanted {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(path), file)); err != nil {
-			t.Errorf("%s: %s: %v", path, what, err)
+	for _, upload := range file.Uploads {
+		if upload.Kind == jobfile.UploadGoDir {
+			t.Errorf("%s: %+v is left to compile", path, upload)
 		}
 	}
 }
@@ -215,7 +197,7 @@ func perform(t testing.TB, name string, small bool, run runner) exampletest.File
 	case "physics":
 		temperatures := []string{"0.5", "0.7", "0.9", "1.1", "1.3", "1.5", "1.8", "2.1"}
 		densities := []string{"0.05", "0.2", "0.35", "0.5", "0.65", "0.8", "0.95", "1.1"}
-		steps := "1600"
+		steps := "1000"
 		if small {
 			temperatures, densities, steps = temperatures[2:4], densities[4:6], "200"
 		}

@@ -38,7 +38,7 @@ func run(args []string) error {
 		flags.Float64Var(&c.temperature, "temperature", 1, "0.05 to 20")
 		flags.Float64Var(&c.density, "density", 0.8, "particles per volume, 0.0001 to 1.3")
 		flags.IntVar(&c.cells, "cells", 3, "unit cells along each edge, 2 to 8; there are four particles in each")
-		flags.IntVar(&c.steps, "steps", 1600, "steps of equilibration, and again of measurement, 10 to 10,000,000")
+		flags.IntVar(&c.steps, "steps", 1000, "steps of equilibration, and again of measurement, 10 to 10,000,000")
 		flags.Uint64Var(&c.seed, "seed", 2026, "seed of the first velocities")
 		if err := parse(flags, args[1:]); err != nil {
 			return err
