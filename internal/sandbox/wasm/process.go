@@ -3,12 +3,14 @@ package wasm
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox"
 )
@@ -42,7 +44,8 @@ func launch(executable string, spawn func(func())) (*process, error) {
 	p := &process{pipe: newPipe(ourIn, ourOut), ends: []io.Closer{ourIn, ourOut}, dead: make(chan struct{})}
 	p.cmd = exec.Command(executable)
 	p.cmd.Args = []string{"cloudcrowd-sandbox"}
-	p.cmd.Env = append(childEnvironment(), childVariable+"=1", "GOMAXPROCS=2", "GOTRACEBACK=single")
+	p.cmd.Env = append(childEnvironment(), childVariable+"=1", fmt.Sprintf("GOMAXPROCS=%d", childProcessors), "GOTRACEBACK=single")
+	p.cmd.WaitDelay = time.Second
 	p.cmd.Dir = filepath.VolumeName(executable) + string(filepath.Separator)
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = toChild, fromChild, &p.stderr
 	p.wall.prepare(p.cmd)

@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,5 +182,17 @@ func TestForeignExecutable(t *testing.T) {
 		if err != nil || o.Status == sandbox.Succeeded {
 			t.Errorf("%s: %+v, %v", path, o, err)
 		}
+	}
+}
+
+// What a child reports is only believed where it can be true.
+func TestNonsenseIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	limits := sandbox.Limits{MemoryBytes: 1000, LogBytes: 3}.WithDefaults()
+	o := believable(done{Status: "rich", Reason: "a\nb", Stdout: []byte("12345"),
+		Usage: sandbox.Usage{CPUSeconds: math.NaN(), WallSeconds: math.Inf(1), PeakMemoryBytes: 1 << 50, OutputBytes: 1 << 50}}, limits, time.Second)
+	if o.Status != sandbox.Broken || string(o.Stdout) != "345" || o.Usage.CPUSeconds > 3 || o.Usage.WallSeconds != 1 ||
+		o.Usage.PeakMemoryBytes != 1000 || o.Usage.OutputBytes != 0 {
+		t.Fatalf("%+v", o)
 	}
 }

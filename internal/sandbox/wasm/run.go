@@ -16,6 +16,9 @@ import (
 // overheadBytes is how much more resident memory than its limit a program's child may take: the engine, buffers, and Go's garbage.
 const overheadBytes = 256 << 20
 
+// childProcessors is how many processors a child's Go runtime uses: one for the program, one for everything else.
+const childProcessors = 2
+
 // watchEvery is how often a running child's memory is looked at.
 const watchEvery = 20 * time.Millisecond
 
@@ -145,8 +148,33 @@ func (s *Sandbox) talk(ctx context.Context, p *process, spec *sandbox.Spec) (out
 		p.kill(sandbox.Broken)
 		return s.postMortem(p, spec, start, first.CPUSeconds), true, false
 	}
-	return sandbox.Outcome{Status: d.Status, ExitCode: d.ExitCode, Reason: d.Reason, Stdout: d.Stdout, Stderr: d.Stderr, Usage: d.Usage}, true,
-		d.Status != sandbox.Broken
+	return believable(d, spec.Limits, time.Since(start)), true, d.Status != sandbox.Broken
+}
+
+// believable turns a child's report into an outcome, keeping only what could be true: a child whose engine failed may say anything.
+func believable(d done, limits sandbox.Limits, elapsed time.Duration) sandbox.Outcome {
+	o := sandbox.Outcome{Status: d.Status, ExitCode: d.ExitCode, Reason: firstLine(d.Reason), Usage: d.Usage}
+	o.Stdout = d.Stdout[max(0, len(d.Stdout)-limits.LogBytes):]
+	o.Stderr = d.Stderr[max(0, len(d.Stderr)-limits.LogBytes):]
+	switch d.Status {
+	case sandbox.Succeeded:
+		o.ExitCode, o.Reason = 0, ""
+	case sandbox.Exited, sandbox.OutOfMemory:
+	case sandbox.Trapped, sandbox.OutputLimit, sandbox.Broken:
+		o.ExitCode = 0
+	default:
+		o.Status, o.Reason = sandbox.Broken, "the sandbox's process reported nonsense"
+	}
+	// Written so that NaN becomes the bound, too.
+	if most := elapsed.Seconds(); !(o.Usage.WallSeconds >= 0 && o.Usage.WallSeconds <= most) {
+		o.Usage.WallSeconds = most
+	}
+	if most := o.Usage.WallSeconds*childProcessors + 0.05; !(o.Usage.CPUSeconds >= 0 && o.Usage.CPUSeconds <= most) {
+		o.Usage.CPUSeconds = most
+	}
+	o.Usage.PeakMemoryBytes = max(0, min(o.Usage.PeakMemoryBytes, limits.MemoryBytes))
+	o.Usage.OutputBytes = 0
+	return o
 }
 
 // postMortem says what became of an attempt whose child is gone or going.
