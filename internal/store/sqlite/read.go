@@ -20,6 +20,9 @@ func (s *Store) each(ctx context.Context, text string, args []any, fn func(scann
 		return err
 	}
 	defer leave()
+	if s.observe != nil {
+		s.observe(text, args)
+	}
 	rows, err := s.readers.QueryContext(ctx, text, args...)
 	if err != nil {
 		return classify(err)

@@ -40,6 +40,7 @@ type Store struct {
 	lazy    *writer    // not synced
 	failed  error      // guarded by turn: why every further write is refused
 	room    checkpoints
+	observe func(text string, args []any) // is shown every statement that reads; nil except in a test
 
 	life   sync.Mutex
 	idle   *sync.Cond // on life: running became 0

@@ -1,0 +1,72 @@
+package sqlite
+
+import (
+	"strings"
+	"testing"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+)
+
+// Every list walks an index in its order: the first page of a filter costs the same however long the history is. The charges of one job are
+// sorted, which is bounded by that job.
+func TestPlans(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	type statement struct {
+		text string
+		args []any
+	}
+	var seen []statement
+	s.observe = func(text string, args []any) { seen = append(seen, statement{text, args}) }
+	ctx, task := t.Context(), cloudcrowd.TaskID{Job: "j0000000000000000"}
+	cursor := store.Page{Cursor: store.EncodeCursor("transfers", transferKey{1, 2, 3, 4})}
+	reads := map[string]func() error{
+		"transfers":            func() error { _, _, err := s.Transfers(ctx, store.TransferFilter{}, cursor); return err },
+		"transfers by account": func() error { _, _, err := s.Transfers(ctx, store.TransferFilter{Account: "a"}, cursor); return err },
+		"transfers by job":     func() error { _, _, err := s.Transfers(ctx, store.TransferFilter{Job: "j"}, cursor); return err },
+		"transfers since":      func() error { _, _, err := s.Transfers(ctx, store.TransferFilter{Since: 5}, cursor); return err },
+		"jobs":                 func() error { _, _, err := s.Jobs(ctx, store.JobFilter{}, store.Page{}); return err },
+		"jobs by account":      func() error { _, _, err := s.Jobs(ctx, store.JobFilter{Account: "a"}, store.Page{}); return err },
+		"jobs by state":        func() error { _, _, err := s.Jobs(ctx, store.JobFilter{State: "done"}, store.Page{}); return err },
+		"tasks":                func() error { _, _, err := s.Tasks(ctx, "j", -1, store.Page{}); return err },
+		"tasks of a stage":     func() error { _, _, err := s.Tasks(ctx, "j", 1, store.Page{}); return err },
+		"job attempts":         func() error { _, _, err := s.JobAttempts(ctx, "j", store.Page{}); return err },
+		"worker attempts":      func() error { _, _, err := s.WorkerAttempts(ctx, "U", store.Page{}); return err },
+		"charges":              func() error { _, _, err := s.Charges(ctx, store.ChargeFilter{}, store.Page{}); return err },
+		"charges by requester": func() error {
+			_, _, err := s.Charges(ctx, store.ChargeFilter{Requester: "a"}, store.Page{})
+			return err
+		},
+		"charges by owner":  func() error { _, _, err := s.Charges(ctx, store.ChargeFilter{Owner: "a"}, store.Page{}); return err },
+		"charges by worker": func() error { _, _, err := s.Charges(ctx, store.ChargeFilter{Worker: "U"}, store.Page{}); return err },
+		"charges by job":    func() error { _, _, err := s.Charges(ctx, store.ChargeFilter{Job: "j"}, store.Page{}); return err },
+		"charges by task":   func() error { _, _, err := s.Charges(ctx, store.ChargeFilter{Task: &task}, store.Page{}); return err },
+		"pending holds":     func() error { _, err := s.Holds(ctx, cloudcrowd.HoldPending); return err },
+		"journal":           func() error { _, _, err := s.journalRows(ctx, 0, 5); return err },
+	}
+	for name, read := range reads {
+		seen = nil
+		if err := read(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, st := range append([]statement(nil), seen...) {
+			err := s.each(ctx, "EXPLAIN QUERY PLAN "+st.text, st.args, func(scan scanner) error {
+				var id, parent, unused int
+				var step string
+				if err := scan(&id, &parent, &unused, &step); err != nil {
+					return err
+				}
+				walk := strings.HasPrefix(step, "SCAN") && (!strings.Contains(step, "INDEX") || strings.Contains(name, " by ")) && !strings.Contains(step, "subquery")
+				sort := strings.Contains(step, "TEMP B-TREE") && name != "transfers by account" && name != "charges by job" && name != "charges by task"
+				if walk || sort {
+					t.Errorf("%s: %s\n%s", name, step, st.text)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
