@@ -25,7 +25,7 @@ type tokenPath struct {
 }
 
 type keyedBody struct {
-	keyed
+	Keyed
 	RawBody []byte `contentType:"application/json"`
 }
 

@@ -463,11 +463,11 @@ func (f *fakeDirectory) Join(_ context.Context, hash string, w cloudcrowd.Worker
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i, ok := f.invites[hash]
+	if old, known := f.workers[w.ID]; known && ok && old.Owner == i.Owner {
+		return old, nil
+	}
 	if !ok || i.Revoked || i.MaxUses > 0 && i.Uses >= i.MaxUses {
 		return w, cloudcrowd.Errorf(cloudcrowd.Forbidden, "the invite is not valid")
-	}
-	if old, ok := f.workers[w.ID]; ok {
-		return old, nil
 	}
 	i.Uses++
 	f.invites[hash] = i

@@ -73,21 +73,24 @@ type answer[O any] struct{ Body O }
 // route registers one JSON operation: the policy is asked whether the caller's role may do it at all, then do runs. Whose things it may be
 // done on is do's to check, with Principal.On.
 func route[I, O any](h *Handler, op huma.Operation, what authz.Operation, do func(ctx context.Context, p authz.Principal, in *I) (O, error)) {
-	op.BodyReadTimeout = -1 // bodies have a deadline of their own, see guardBody
-	if what != "" {
-		op.Security = []map[string][]string{{"bearer": {}}, {"session": {}}}
-	}
+	op.BodyReadTimeout = -1    // bodies have a deadline of their own, see guardBody
+	op.SkipValidateBody = true // they are decoded strictly here, with better answers
 	if op.MaxBodyBytes == 0 {
 		op.MaxBodyBytes = maxOtherBody
 	}
-	huma.Register(h.huma, op, func(ctx context.Context, in *I) (*answer[O], error) {
-		p := authz.FromContext(ctx)
-		if what != "" {
-			if err := p.May(what); err != nil {
-				return nil, h.problem(ctx, err)
+	if what != "" {
+		op.Security = []map[string][]string{{"bearer": {}}, {"session": {}}}
+		op.Middlewares = append(op.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
+			if err := authz.FromContext(ctx.Context()).May(what); err != nil { // before anything of the request is looked at
+				_, w := humago.Unwrap(ctx)
+				writeProblem(w, h.problem(ctx.Context(), err))
+				return
 			}
-		}
-		out, err := do(ctx, p, in)
+			next(ctx)
+		})
+	}
+	huma.Register(h.huma, op, func(ctx context.Context, in *I) (*answer[O], error) {
+		out, err := do(ctx, authz.FromContext(ctx), in)
 		if err != nil {
 			return nil, h.problem(ctx, err)
 		}
@@ -117,13 +120,13 @@ func (h *Handler) problem(ctx context.Context, err error) *Problem {
 // empty is the input of an operation without any.
 type empty struct{}
 
-// keyed is an input with an idempotency key.
-type keyed struct {
+// Keyed is an input with an idempotency key.
+type Keyed struct {
 	Key string `header:"Idempotency-Key" maxLength:"200" doc:"repeating a request with the same key has no further effect"`
 }
 
-// paged is an input with the bounds of a page.
-type paged struct {
+// Paged is an input with the bounds of a page.
+type Paged struct {
 	Limit  int    `query:"limit" minimum:"0" maximum:"1000" doc:"most items of a page; 0: 100"`
 	Cursor string `query:"cursor" maxLength:"1000" doc:"next of the previous page"`
 }

@@ -13,31 +13,32 @@ import (
 )
 
 type jobBody struct {
-	keyed
+	Keyed
 	RawBody []byte `contentType:"application/json"`
 }
 
-type jobPath struct {
+// JobPath is an input with the id of a job. Inputs that others embed are exported, or huma would not see their fields.
+type JobPath struct {
 	Job cloudcrowd.JobID `path:"job" doc:"id of a job"`
 }
 
 type jobList struct {
-	paged
+	Paged
 	State   cloudcrowd.JobState  `query:"state" enum:"running,done,failed,cancelled"`
 	Text    string               `query:"text" maxLength:"200" doc:"part of name or id, in any case"`
 	Account cloudcrowd.AccountID `query:"account" doc:"operators: only this account's jobs"`
 }
 
 type taskList struct {
-	jobPath
-	paged
+	JobPath
+	Paged
 	Stage string               `query:"stage" maxLength:"40"`
 	State cloudcrowd.TaskState `query:"state" enum:"waiting,running,done,failed"`
 }
 
 type jobPages struct {
-	jobPath
-	paged
+	JobPath
+	Paged
 }
 
 type taskPath struct {
@@ -45,7 +46,7 @@ type taskPath struct {
 }
 
 type cancelBody struct {
-	jobPath
+	JobPath
 	RawBody []byte `contentType:"application/json" required:"false"`
 }
 
@@ -93,7 +94,7 @@ func (h *Handler) jobRoutes() {
 			return page(h.Backend.Jobs(ctx, f, in.page()))
 		})
 	route(h, huma.Operation{OperationID: "get-job", Method: http.MethodGet, Path: "/v1/jobs/{job}", Tags: []string{"jobs"}, Summary: "One job in full"},
-		authz.ReadJob, func(ctx context.Context, p authz.Principal, in *jobPath) (cloudcrowd.Job, error) {
+		authz.ReadJob, func(ctx context.Context, p authz.Principal, in *JobPath) (cloudcrowd.Job, error) {
 			return h.job(ctx, p, authz.ReadJob, in.Job)
 		})
 	cancel := func(ctx context.Context, p authz.Principal, in *cancelBody) (cloudcrowd.Job, error) {
@@ -118,8 +119,8 @@ func (h *Handler) jobRoutes() {
 		Description: "The unspent budget goes back.", RequestBody: bodyOf[client.CancelRequest](h, "CancelRequest")}, authz.CancelJob, cancel)
 	route(h, huma.Operation{OperationID: "delete-job", Method: http.MethodDelete, Path: "/v1/jobs/{job}", Tags: []string{"jobs"}, Summary: "Cancel a running job",
 		Description: "Same as cancel, without a reason."}, authz.CancelJob,
-		func(ctx context.Context, p authz.Principal, in *jobPath) (cloudcrowd.Job, error) {
-			return cancel(ctx, p, &cancelBody{jobPath: *in})
+		func(ctx context.Context, p authz.Principal, in *JobPath) (cloudcrowd.Job, error) {
+			return cancel(ctx, p, &cancelBody{JobPath: *in})
 		})
 	route(h, huma.Operation{OperationID: "list-tasks", Method: http.MethodGet, Path: "/v1/jobs/{job}/tasks", Tags: []string{"jobs"}, Summary: "List a job's tasks with their attempts"},
 		authz.ReadJob, func(ctx context.Context, p authz.Principal, in *taskList) (client.Page[cloudcrowd.Task], error) {
@@ -136,7 +137,7 @@ func (h *Handler) jobRoutes() {
 			return page(h.Backend.Attempts(ctx, in.Job, in.page()))
 		})
 	route(h, huma.Operation{OperationID: "explain-job", Method: http.MethodGet, Path: "/v1/jobs/{job}/explain", Tags: []string{"jobs"}, Summary: "Say why a job is where it is"},
-		authz.ReadJob, func(ctx context.Context, p authz.Principal, in *jobPath) (cloudcrowd.Explanation, error) {
+		authz.ReadJob, func(ctx context.Context, p authz.Principal, in *JobPath) (cloudcrowd.Explanation, error) {
 			if err := h.onJob(ctx, p, authz.ReadJob, in.Job); err != nil {
 				return cloudcrowd.Explanation{}, err
 			}
@@ -228,7 +229,7 @@ func (h *Handler) task(ctx context.Context, p authz.Principal, op authz.Operatio
 	return t, hide(err, "task", text)
 }
 
-func (p paged) page() store.Page { return store.Page{Limit: p.Limit, Cursor: p.Cursor} }
+func (p Paged) page() store.Page { return store.Page{Limit: p.Limit, Cursor: p.Cursor} }
 
 func page[T any](items []T, next string, err error) (client.Page[T], error) {
 	if items == nil {

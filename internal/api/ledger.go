@@ -13,33 +13,35 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
-type accountPath struct {
+// AccountPath is an input with the id of an account.
+type AccountPath struct {
 	Account cloudcrowd.AccountID `path:"account" maxLength:"63" doc:"id of an account"`
 }
 
-type period struct {
+// Period is an input with the bounds of a time.
+type Period struct {
 	Since cloudcrowd.Time `query:"since" doc:"from here on; Unix microseconds"`
 	Until cloudcrowd.Time `query:"until" doc:"before here; Unix microseconds"`
 }
 
 type statementQuery struct {
-	accountPath
-	paged
-	period
+	AccountPath
+	Paged
+	Period
 	Side string           `query:"side" enum:"paid,earned" doc:"what its jobs paid (default), or what its workers earned"`
 	Job  cloudcrowd.JobID `query:"job"`
 }
 
 type transferQuery struct {
-	paged
-	period
+	Paged
+	Period
 	Account cloudcrowd.AccountID `query:"account" doc:"paying or receiving"`
 	Job     cloudcrowd.JobID     `query:"job"`
 }
 
 type issueBody struct {
-	accountPath
-	keyed
+	AccountPath
+	Keyed
 	RawBody []byte `contentType:"application/json"`
 }
 
@@ -71,7 +73,7 @@ func (h *Handler) ledgerRoutes() {
 			return page(all, "", err)
 		})
 	route(h, huma.Operation{OperationID: "get-account", Method: http.MethodGet, Path: "/v1/accounts/{account}", Tags: []string{"ledger"}, Summary: "One account"},
-		authz.ReadAccount, func(ctx context.Context, p authz.Principal, in *accountPath) (cloudcrowd.Account, error) {
+		authz.ReadAccount, func(ctx context.Context, p authz.Principal, in *AccountPath) (cloudcrowd.Account, error) {
 			if err := p.On(authz.ReadAccount, in.Account); err != nil {
 				return cloudcrowd.Account{}, hide(err, "account", string(in.Account))
 			}

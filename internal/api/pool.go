@@ -15,17 +15,18 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/authz"
 )
 
-type workerPath struct {
+// WorkerPath is an input with the id of a worker.
+type WorkerPath struct {
 	Worker cloudcrowd.WorkerID `path:"worker" maxLength:"80" doc:"public nkey of a worker"`
 }
 
 type workerPages struct {
-	workerPath
-	paged
+	WorkerPath
+	Paged
 }
 
 type revokeBody struct {
-	workerPath
+	WorkerPath
 	RawBody []byte `contentType:"application/json"`
 }
 
@@ -46,7 +47,7 @@ func (h *Handler) poolRoutes() {
 			return page(mine, "", err)
 		})
 	route(h, huma.Operation{OperationID: "get-worker", Method: http.MethodGet, Path: "/v1/workers/{worker}", Tags: []string{"workers"}, Summary: "One worker"},
-		authz.ReadWorker, func(ctx context.Context, p authz.Principal, in *workerPath) (cloudcrowd.WorkerView, error) {
+		authz.ReadWorker, func(ctx context.Context, p authz.Principal, in *WorkerPath) (cloudcrowd.WorkerView, error) {
 			return h.workerOf(ctx, p, authz.ReadWorker, in.Worker)
 		})
 	route(h, huma.Operation{OperationID: "list-worker-attempts", Method: http.MethodGet, Path: "/v1/workers/{worker}/attempts", Tags: []string{"workers"},
