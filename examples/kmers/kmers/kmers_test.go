@@ -130,6 +130,9 @@ func TestGenome(t *testing.T) {
 	if !slices.Equal(lines[1:], expected) {
 		t.Errorf("spectrum differs from the plain program")
 	}
+	if !bytes.Equal(result["spectrum.svg"], exampletest.Load(t, "../spectrum.svg")) {
+		t.Error("the README shows another spectrum.svg")
+	}
 	var summary struct {
 		K        int    `json:"k"`
 		Total    uint64 `json:"total_kmers"`

@@ -95,6 +95,10 @@ func TestAgainstRegularExpression(t *testing.T) {
 			wordpress++
 		}
 	}
+	result := exampletest.Tree(t, []exampletest.Files{scanTask(t, []byte(log))}, 2, mergeRun)
+	if !bytes.Equal(result["report.svg"], exampletest.Load(t, "../report.svg")) {
+		t.Error("the README shows another report.svg")
+	}
 	r := reportOfLog(t, log)
 	if r.Lines != 10_000 || r.Requests != 10_000 || r.UnparsedLines != 0 || r.TruncatedLines != 1 {
 		t.Errorf("%d lines, %d requests, %d unparsed, %d truncated", r.Lines, r.Requests, r.UnparsedLines, r.TruncatedLines)
