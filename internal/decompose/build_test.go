@@ -140,20 +140,21 @@ func TestUnitList(t *testing.T) {
 	}
 }
 
-// Marks of a large input are spread over its bytes, at least 4 KiB apart and no more than the limit.
+// Marks of a large input are spread over its bytes, never closer than asked and no more than the limit.
 func TestMarksAreSpread(t *testing.T) {
 	t.Parallel()
 	split := &cloudcrowd.Split{Kind: cloudcrowd.SplitLines, Input: "d"}
-	const lines = 3 << 20
-	ix, err := BuildIndex(split, strings.NewReader(strings.Repeat("0123456789abcdef0123456789abcde\n", lines)), io.Discard, 0)
+	const lines = 1 << 15
+	l := limits{spacing: 64, marks: 1 << 10}
+	ix, err := build(split, strings.NewReader(strings.Repeat("0123456789abcdef0123456789abcde\n", lines)), io.Discard, 0, l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ix.Units != lines || len(ix.Marks) > MaxMarks || len(ix.Marks) < MaxMarks/4 {
+	if ix.Units != lines || len(ix.Marks) > l.marks || len(ix.Marks) < l.marks/4 {
 		t.Errorf("%d units, %d marks", ix.Units, len(ix.Marks))
 	}
 	for i := 1; i < len(ix.Marks); i++ {
-		if d := ix.Marks[i].Offset - ix.Marks[i-1].Offset; d < markSpacing || d > 4*ix.Bytes/MaxMarks {
+		if d := ix.Marks[i].Offset - ix.Marks[i-1].Offset; d < l.spacing || d > 4*ix.Bytes/int64(l.marks) {
 			t.Fatalf("marks %d and %d are %d bytes apart", i-1, i, d)
 		}
 	}

@@ -231,6 +231,34 @@ stages:
 	}
 }
 
+// A description that cannot be read is answered with the reason, and one in a folder of its own is found by its path.
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("in.txt", "x")
+	write("p.wasm", "x")
+	file, err := Load(write("job.yaml", "name: x\ninputs: {in: in.txt, all: '*.txt'}\nstages: {a: {run: {wasm: p.wasm}, inputs: in}}\n"), Options{})
+	if err != nil || len(file.Uploads) != 3 || file.Uploads[0].Path != filepath.Join(dir, "in.txt") {
+		t.Errorf("%+v %v", file, err)
+	}
+	for path, want := range map[string]cloudcrowd.Code{
+		dir: cloudcrowd.Invalid, filepath.Join(dir, "nothing.yaml"): cloudcrowd.NotFound,
+		write("large.yaml", strings.Repeat("#", MaxBytes+1)): cloudcrowd.TooLarge,
+		write("binary.yaml", "\x00\x01"):                     cloudcrowd.Invalid,
+	} {
+		if _, err := Load(path, Options{}); cloudcrowd.CodeOf(err) != want {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 // A Go folder is compiled to the same bytes each time; what does not compile is answered with the compiler's words.
 func TestCompile(t *testing.T) {
 	t.Parallel()
