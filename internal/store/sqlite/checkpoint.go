@@ -8,7 +8,10 @@ import (
 // checkpoints moves the WAL into the database beside the writers. SQLite would do it inside an unlucky commit, and keep an error of the disk to
 // itself. Commits are durable before and after; this only bounds the WAL.
 type checkpoints struct {
-	w       *writer
+	mu      sync.Mutex    // held by a running one
+	w       *writer       // used under mu
+	every   int           // commits between two wishes
+	bound   int           // pages of the WAL from which on it waits for readers, so that the WAL begins anew
 	commits int           // since the last wish, guarded by Store.turn
 	wish    chan struct{} // of length 1
 	stop    chan struct{}
@@ -17,7 +20,7 @@ type checkpoints struct {
 
 const (
 	checkpointEvery = 250  // commits
-	walPagesBound   = 4096 // pages (16 MiB) from which on it waits for readers, so that the WAL begins anew
+	walPagesBound   = 4096 // pages: 16 MiB
 )
 
 func (s *Store) startCheckpoints(ctx context.Context) error {
@@ -25,6 +28,7 @@ func (s *Store) startCheckpoints(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.room.every, s.room.bound = checkpointEvery, walPagesBound
 	s.room.w, s.room.wish, s.room.stop = w, make(chan struct{}, 1), make(chan struct{})
 	s.room.done.Go(func() {
 		for {
@@ -51,7 +55,7 @@ func (s *Store) stopCheckpoints() error {
 
 // committed counts a transaction. s.turn is held.
 func (s *Store) committed() {
-	if s.room.commits++; s.room.commits < checkpointEvery {
+	if s.room.commits++; s.room.commits < s.room.every {
 		return
 	}
 	s.room.commits = 0
@@ -64,12 +68,14 @@ func (s *Store) committed() {
 // checkpoint moves what is there while commits go on, then the little that came meanwhile while they wait: only a WAL that was moved whole is
 // used again from its beginning.
 func (s *Store) checkpoint() {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
 	pages, err := s.move("PRAGMA wal_checkpoint(PASSIVE)")
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	if err == nil {
 		mode := "PRAGMA wal_checkpoint(PASSIVE)"
-		if pages > walPagesBound {
+		if pages > s.room.bound {
 			mode = "PRAGMA wal_checkpoint(RESTART)"
 		}
 		_, err = s.move(mode)

@@ -83,9 +83,6 @@ func twin(t *testing.T, open func(t *testing.T) store.Store) {
 	example := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		example++
-		if example > 40 && testing.Short() {
-			rt.Skip("enough in short mode")
-		}
 		compareTwin(t, rt, s, example)
 	})
 	CheckSum(t, s)
