@@ -188,11 +188,10 @@ func (a *app) runHere(ctx context.Context, job *jobFile, r runOptions, dry bool)
 	if dry {
 		return a.plan(ctx, c.client, job)
 	}
-	r.cancel = true // nobody could come back to it
+	r.cancel, r.gone = true, true // nobody could come back to it
 	out, err := a.runJob(ctx, c.client, job, r)
 	if sum, ok := ledgerSum(ctx, c.operator); ok && out.Job != "" {
 		out.Sum = &sum
 	}
-	out.Console = "" // gone with the server
 	return a.finish(out, err)
 }

@@ -47,6 +47,7 @@ type runOptions struct {
 	key    string
 	local  bool
 	cancel bool // the job when interrupted
+	gone   bool // the server ends with the job: its addresses are of no use
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -70,7 +71,11 @@ func (a *app) runCommand() *cobra.Command {
 			return a.runHere(ctx, job, r, dry)
 		case err != nil:
 			return err
-		case dry:
+		}
+		if _, err := api.WhoAmI(ctx); err != nil { // before compiling and uploading
+			return orLocally(err)
+		}
+		if dry {
 			return a.plan(ctx, api, job)
 		}
 		out, err := a.runJob(ctx, api, job, r)
@@ -84,6 +89,15 @@ func (a *app) runCommand() *cobra.Command {
 	f.BoolVar(&r.cancel, "cancel-on-interrupt", false, "Ctrl-C cancels the job instead of leaving it to the server")
 	f.BoolVar(&dry, "dry-run", false, "print the plan and submit nothing")
 	return c
+}
+
+// orLocally adds to the hint of an error about a server that is away how to do without it.
+func orLocally(err error) error {
+	e, ok := errors.AsType[*cloudcrowd.Error](err)
+	if !ok || e.Code != cloudcrowd.Unavailable {
+		return err
+	}
+	return e.WithHint("%s, or run the job on this machine with --local", first(e.Hint, "try again later"))
 }
 
 // finish prints the last line for programs.
@@ -119,9 +133,13 @@ func (a *app) runJob(ctx context.Context, api *client.Client, job *jobFile, r ru
 		return outcome{}, err
 	}
 	id := submitted.ID
-	a.notef("job %s  %s\n\n", id, a.errInk.dim(consoleJob(api, id)))
+	console := consoleJob(api, id)
+	if r.gone {
+		console = ""
+	}
+	a.notef("job %s  %s\n\n", id, a.errInk.dim(console))
 	if a.json {
-		if err := a.object(map[string]any{"job": id, "state": submitted.State, "console": consoleJob(api, id)}); err != nil {
+		if err := a.object(map[string]any{"job": id, "state": submitted.State, "console": console}); err != nil {
 			return outcome{}, err
 		}
 	}
@@ -131,7 +149,7 @@ func (a *app) runJob(ctx context.Context, api *client.Client, job *jobFile, r ru
 	}
 	a.notef("\n")
 	out := outcomeOf(ended)
-	out.Console, out.Seconds = consoleJob(api, id), time.Since(started).Seconds()
+	out.Console, out.Seconds = console, time.Since(started).Seconds()
 	if sum, ok := ledgerSum(ctx, api); ok {
 		out.Sum = &sum
 	}
