@@ -52,6 +52,12 @@ func TestValidateHandMadeSpecs(t *testing.T) {
 		"stages.a.after: there are 3000; at most 200":              func(s *cloudcrowd.JobSpec) { s.Stages[0].After = make([]string, 3000) },
 		"budget: must not be negative":                             func(s *cloudcrowd.JobSpec) { s.Budget = -1 },
 		"stages.a: a stage has run or merge; this one has neither": func(s *cloudcrowd.JobSpec) { s.Stages[0].Run = nil },
+		"stages.c.split.program: a has many tasks; the list of units must come from one": func(s *cloudcrowd.JobSpec) {
+			s.Stages[0].Split = &cloudcrowd.Split{Kind: "range", To: 5}
+			c := s.Stages[0]
+			c.Name, c.After, c.Split = "c", []string{"a"}, &cloudcrowd.Split{Kind: "program", Stage: "a"}
+			s.Stages = append(s.Stages, c)
+		},
 		"params.x: the param is there twice": func(s *cloudcrowd.JobSpec) {
 			s.Params = []cloudcrowd.Param{{Name: "x"}, {Name: "x"}}
 		},

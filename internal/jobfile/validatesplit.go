@@ -77,6 +77,9 @@ func (c *checker) split(i int, s *cloudcrowd.Split, field string) {
 	case cloudcrowd.SplitProgram:
 		rest.Stage = ""
 		c.upstream(i, s.Stage, at)
+		if j := c.spec.StageIndex(s.Stage); j >= 0 && c.spec.Stages[j].Split != nil {
+			c.add(at, "%s has many tasks; the list of units must come from one", s.Stage)
+		}
 		if s.Program != nil {
 			rest.Program = nil
 			c.add(at, "a splitting program must be a stage of its own")
