@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 )
@@ -31,40 +32,69 @@ func (c *cache) ensure(ctx context.Context, digest string, module []byte) (strin
 	}
 	defer unlock()
 	home := filepath.Join(c.dir, digest)
-	code := filepath.Join(home, "code")
-	if want, err := os.ReadFile(filepath.Join(home, "sum")); err == nil {
-		if sum, files, _ := sumOf(code); files > 0 && sum == string(want) {
-			now := time.Now()
-			_ = os.Chtimes(home, now, now)
-			return code, nil
-		}
+	if intact(home) {
+		now := time.Now()
+		_ = os.Chtimes(home, now, now)
+		return filepath.Join(home, "code"), nil
 	}
-	if err := os.RemoveAll(home); err != nil {
+	// Built aside and renamed, because other processes may use the same folder.
+	aside, err := os.MkdirTemp(c.dir, asidePrefix)
+	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(code, 0o700); err != nil {
+	defer os.RemoveAll(aside)
+	code := filepath.Join(aside, "code")
+	if err := os.Mkdir(code, 0o700); err != nil {
 		return "", err
 	}
 	if err := c.compile(ctx, module, code); err != nil {
-		_ = os.RemoveAll(home)
 		return "", err
 	}
 	sum, _, err := sumOf(code)
 	if err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(filepath.Join(home, "sum"), []byte(sum), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(aside, "sum"), []byte(sum), 0o600); err != nil {
+		return "", err
+	}
+	if !intact(home) {
+		c.discard(digest)
+	}
+	if err := os.Rename(aside, home); err != nil && !intact(home) {
 		return "", err
 	}
 	c.prune(digest)
-	return code, nil
+	return filepath.Join(home, "code"), nil
+}
+
+// asidePrefix begins the names of folders being built or deleted; prune deletes old ones that a killed process left.
+const asidePrefix = "aside-"
+
+// intact says whether home holds code that matches its sum.
+func intact(home string) bool {
+	want, err := os.ReadFile(filepath.Join(home, "sum"))
+	if err != nil {
+		return false
+	}
+	sum, files, err := sumOf(filepath.Join(home, "code"))
+	return err == nil && files > 0 && sum == string(want)
+}
+
+// discard deletes the code of a module, so that nobody sees half of it.
+func (c *cache) discard(digest string) {
+	aside, err := os.MkdirTemp(c.dir, asidePrefix)
+	if err != nil {
+		return
+	}
+	_ = os.Rename(filepath.Join(c.dir, digest), filepath.Join(aside, "old"))
+	_ = os.RemoveAll(aside)
 }
 
 // drop forgets the code of a module.
 func (c *cache) drop(digest string) {
 	if unlock, err := c.lock(context.Background(), digest); err == nil {
 		defer unlock()
-		_ = os.RemoveAll(filepath.Join(c.dir, digest))
+		c.discard(digest)
 	}
 }
 
@@ -108,6 +138,12 @@ func (c *cache) prune(keep string) {
 		if err != nil || !d.IsDir() {
 			continue
 		}
+		if strings.HasPrefix(d.Name(), asidePrefix) {
+			if time.Since(info.ModTime()) > time.Hour {
+				_ = os.RemoveAll(filepath.Join(c.dir, d.Name()))
+			}
+			continue
+		}
 		e := entry{digest: d.Name(), used: info.ModTime()}
 		_ = filepath.WalkDir(filepath.Join(c.dir, d.Name()), func(_ string, f fs.DirEntry, err error) error {
 			if err == nil && f.Type().IsRegular() {
@@ -126,9 +162,8 @@ func (c *cache) prune(keep string) {
 		busy := c.busy[e.digest] != nil
 		c.mu.Unlock()
 		if total > c.limit && e.digest != keep && !busy {
-			if os.RemoveAll(filepath.Join(c.dir, e.digest)) == nil {
-				total -= e.bytes
-			}
+			c.discard(e.digest)
+			total -= e.bytes
 		}
 	}
 }

@@ -71,7 +71,7 @@ func TestMemoryOfTheHost(t *testing.T) {
 	}
 	for name, m := range programs {
 		spec := write(t, m.bytes()).spec(t)
-		spec.Limits = sandbox.Limits{MemoryBytes: 64 << 20, Time: 20 * time.Second}
+		spec.Limits = sandbox.Limits{MemoryBytes: 64 << 20, Time: 10 * time.Second}
 		o := attempt(t, s, spec)
 		if o.Status == sandbox.Succeeded || o.Status == sandbox.Broken {
 			t.Errorf("%s: %+v", name, o)

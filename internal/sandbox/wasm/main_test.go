@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -56,8 +57,30 @@ func TestMain(m *testing.M) {
 			}
 			guests[name] = program{path, digestOf(b)}
 		}
+		if err := compileGuests(filepath.Join(dir, "root")); err != nil {
+			fmt.Fprintln(os.Stderr, "compiling the guests:", err)
+			return 1
+		}
 		return m.Run()
 	}())
+}
+
+// compileGuests fills the cache, so that tests side by side do not compile the same programs at once.
+func compileGuests(root string) error {
+	s, err := New(Config{Root: root, CacheDir: codeCache})
+	if err != nil {
+		return err
+	}
+	for _, p := range guests {
+		b, err := s.module(p.path, p.digest)
+		if err != nil {
+			return err
+		}
+		if _, err := s.cache.ensure(context.Background(), p.digest, b); err != nil {
+			return err
+		}
+	}
+	return s.Close()
 }
 
 func digestOf(b []byte) string {

@@ -32,8 +32,10 @@ func (s *Sandbox) acquire(ctx context.Context, spec *sandbox.Spec) (*process, sa
 	for try := 1; ; try++ {
 		var code string
 		if s.cache != nil && try < 3 {
-			// The third try goes without the cache: whatever ails it, the attempt need not.
-			if code, err = s.cache.ensure(ctx, spec.ModuleDigest, module); err != nil {
+			// Whatever ails the cache, the attempt need not: the third try, and a cache that cannot be written, go without it.
+			code, err = s.cache.ensure(ctx, spec.ModuleDigest, module)
+			bad, gone := (*refused)(nil), (*died)(nil)
+			if errors.As(err, &bad) || errors.As(err, &gone) || ctx.Err() != nil {
 				return nil, s.notPrepared(ctx, err), nil
 			}
 		}

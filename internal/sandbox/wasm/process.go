@@ -112,7 +112,7 @@ func (p *process) cpuSeconds() float64 {
 func (p *process) lastWords() (words string, outOfMemory bool) {
 	<-p.dead
 	text := p.stderr.String()
-	outOfMemory = strings.Contains(text, "out of memory") || strings.Contains(text, "cannot allocate memory")
+	outOfMemory = strings.Contains(text, "out of memory") || strings.Contains(text, "cannot allocate memory") || strings.Contains(text, "failed to allocate")
 	for line := range splitLines(text) {
 		if line != "" {
 			return firstLine(line), outOfMemory

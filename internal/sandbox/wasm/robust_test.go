@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -193,6 +194,40 @@ func TestNonsenseIsNotBelieved(t *testing.T) {
 		Usage: sandbox.Usage{CPUSeconds: math.NaN(), WallSeconds: math.Inf(1), PeakMemoryBytes: 1 << 50, OutputBytes: 1 << 50}}, limits, time.Second)
 	if o.Status != sandbox.Broken || string(o.Stdout) != "345" || o.Usage.CPUSeconds > 3 || o.Usage.WallSeconds != 1 ||
 		o.Usage.PeakMemoryBytes != 1000 || o.Usage.OutputBytes != 0 {
+		t.Fatalf("%+v", o)
+	}
+}
+
+// Several sandboxes, as of several processes, may share one cache folder: nobody sees half-made code, and all attempts succeed.
+func TestCacheIsShared(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := write(t, noop.bytes())
+	var wait sync.WaitGroup
+	for range 6 {
+		s, spec := open(t, Config{CacheDir: dir}), p.spec(t)
+		wait.Go(func() {
+			if o, err := s.Run(t.Context(), spec); err != nil || o.Status != sandbox.Succeeded {
+				t.Errorf("%+v, %v", o, err)
+			}
+			s.cache.drop(p.digest)
+		})
+	}
+	wait.Wait()
+}
+
+// A cache that cannot be written costs time, not attempts.
+func TestUnusableCache(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "cache")
+	s := open(t, Config{CacheDir: dir})
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o := attempt(t, s, write(t, noop.bytes()).spec(t)); o.Status != sandbox.Succeeded {
 		t.Fatalf("%+v", o)
 	}
 }

@@ -44,7 +44,7 @@ func wallIn(b bind) (walls []string, err error) {
 		rules = append(rules, landlock.RWDirs(b.Cache).WithRefer())
 	} else {
 		if b.Cache != "" {
-			rules = append(rules, landlock.RODirs(b.Cache))
+			rules = append(rules, landlock.RODirs(b.Cache).IgnoreIfMissing()) // another process may have thrown it away
 		}
 		rules = append(rules, landlock.RODirs(filepath.Join(b.Dir, "in")),
 			landlock.RWDirs(filepath.Join(b.Dir, "out"), filepath.Join(b.Dir, "tmp"), filepath.Join(b.Dir, "spool")).WithRefer())
