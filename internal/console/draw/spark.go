@@ -117,9 +117,16 @@ func Slots(label string, slots, busy int, online bool) template.HTML {
 	}
 	wide, rows := min(slots, columns), (slots+columns-1)/columns
 	c := open("", "slots", float64(wide*(size+gap)-gap), float64(rows*(size+gap)-gap), label, "")
+	var cells [2]strings.Builder // one path for the busy and one for the others: a crowd has thousands of slots
 	for i := range slots {
-		c.rect(slotClass(online, i < busy), float64(i%columns*(size+gap))+0.5, float64(i/columns*(size+gap))+0.5, size-1, size-1, "")
+		k := 0
+		if i < busy && online {
+			k = 1
+		}
+		fmt.Fprintf(&cells[k], "M%d.5 %d.5h%dv%dh-%dz", i%columns*(size+gap), i/columns*(size+gap), size-1, size-1, size-1)
 	}
+	c.path(slotClass(online, false), cells[0].String())
+	c.path(slotClass(online, true), cells[1].String())
 	return c.done()
 }
 
