@@ -113,7 +113,7 @@ func checkPage(t *testing.T, ctx context.Context, address, source string) {
 	if strings.HasSuffix(address, "dark") { // the same page in other colours
 		only = `, runOnly: ["color-contrast"]`
 	}
-	found, err := chromedp.Run(ctx, chromedp.Evaluate[string](`axe.run(document, {resultTypes: ["violations"], preload: false, iframes: false, elementRef: false, performanceTimer: false` + only + `}).then(r => JSON.stringify(r.violations.map(
+	found, err := chromedp.Run(ctx, chromedp.Evaluate[string](`axe.run(document, {resultTypes: ["violations"], preload: false, iframes: false, elementRef: false, performanceTimer: false`+only+`}).then(r => JSON.stringify(r.violations.map(
 		v => ({rule: v.id, help: v.help, at: v.nodes.slice(0, 4).map(n => n.target.join(" ") + ": " + n.failureSummary.slice(0, 300))}))))`, chromedp.EvalAwaitPromise))
 	if err != nil {
 		t.Fatalf("%s: axe: %v", address, err)
