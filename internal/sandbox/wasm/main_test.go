@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox"
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox/sandboxtest"
 )
@@ -61,7 +63,12 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "compiling the guests:", err)
 			return 1
 		}
-		return m.Run()
+		status := m.Run()
+		if err := goleak.Find(); err != nil { // every child has a goroutine that waits for it, so this finds forgotten processes, too
+			fmt.Fprintln(os.Stderr, err)
+			return max(status, 1)
+		}
+		return status
 	}())
 }
 

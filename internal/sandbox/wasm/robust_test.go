@@ -231,3 +231,13 @@ func TestUnusableCache(t *testing.T) {
 		t.Fatalf("%+v", o)
 	}
 }
+
+// The reason of a crash says what happened and where.
+func TestCrashReason(t *testing.T) {
+	t.Parallel()
+	s := open(t, Config{CacheDir: codeCache})
+	o := attempt(t, s, guests["behave"].spec(t, "crash"))
+	if want := "the program crashed: out of bounds memory access in "; o.Status != sandbox.Trapped || !strings.HasPrefix(o.Reason, want) || !strings.Contains(o.Reason, "crash") {
+		t.Fatalf("%+v", o)
+	}
+}

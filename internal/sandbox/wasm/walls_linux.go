@@ -70,7 +70,7 @@ func wallIn(b bind) (walls []string, err error) {
 }
 
 // maxOpenFiles is the most files a child may have open.
-const maxOpenFiles = 512
+const maxOpenFiles = 4096
 
 // deniedCalls are system calls neither the Go runtime nor the engine nor our file systems need.
 var deniedCalls = []string{

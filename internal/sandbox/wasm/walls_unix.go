@@ -12,7 +12,7 @@ import (
 // wallIn sets what resource limits this system has; there is no further wall.
 func wallIn(bind) (walls []string, err error) {
 	signal.Ignore(syscall.SIGXFSZ, syscall.SIGPIPE)
-	for resource, most := range map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: 512} {
+	for resource, most := range map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: 4096} {
 		var old unix.Rlimit
 		if err := unix.Getrlimit(resource, &old); err != nil {
 			return nil, err
