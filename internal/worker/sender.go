@@ -23,9 +23,8 @@ const (
 
 // sender says what is to be said, until stop.
 func (a *Agent) sender(conn *nats.Conn, stop <-chan struct{}) {
-	a.mu.Lock()
-	beat := time.NewTimer(seconds(a.welcome.HeartbeatSeconds))
-	a.mu.Unlock()
+	period := a.period()
+	beat := time.NewTimer(period)
 	defer beat.Stop()
 	pausing := time.NewTimer(gather)
 	defer pausing.Stop()
@@ -35,15 +34,17 @@ func (a *Agent) sender(conn *nats.Conn, stop <-chan struct{}) {
 			return
 		case <-beat.C:
 			a.heartbeat(time.Now())
-			a.mu.Lock()
-			beat.Reset(seconds(a.welcome.HeartbeatSeconds))
-			a.mu.Unlock()
+			beat.Reset(period)
 		case <-a.wake:
 			pausing.Reset(gather)
 			select {
 			case <-pausing.C:
 			case <-stop:
 				return
+			}
+			if p := a.period(); p != period { // Welcome has come
+				period = p
+				beat.Reset(p)
 			}
 		}
 		for {
@@ -53,6 +54,13 @@ func (a *Agent) sender(conn *nats.Conn, stop <-chan struct{}) {
 			}
 		}
 	}
+}
+
+// period is the time between two beats.
+func (a *Agent) period() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return seconds(a.welcome.HeartbeatSeconds)
 }
 
 func seconds(s float64) time.Duration {
