@@ -72,6 +72,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	switch r.URL.Path { // nothing secret, nothing costly, for load balancers and monitors
 	case "/healthz", "/readyz", "/openapi.json":
+		if !h.limits.take("monitors", h.Limits.PerSecond, h.Limits.Burst) {
+			writeProblem(w, h.problem(ctx, tooMany()))
+			return
+		}
 		h.mux.ServeHTTP(w, r)
 		return
 	}
