@@ -40,8 +40,8 @@ func (f *feed) publish(events []cloudcrowd.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ring = append(f.ring, events...)
-	if extra := len(f.ring) - feedKeep; extra > 0 {
-		f.ring = append(f.ring[:0:0], f.ring[extra:]...)
+	if len(f.ring) > 2*feedKeep { // now and then, so that a batch costs what it holds
+		f.ring = append(make([]cloudcrowd.Event, 0, 2*feedKeep+maxBatch), f.ring[len(f.ring)-feedKeep:]...)
 	}
 	for w := range f.subs {
 		for i := range events {

@@ -247,6 +247,9 @@ func (l *loop) recover(ctx context.Context) error {
 
 // pause keeps a loop that cannot commit from spinning. Commands that arrive meanwhile wait in the queue.
 func (l *loop) pause(ctx context.Context) {
+	if l.m.cfg.Unpaused {
+		return
+	}
 	t := time.NewTimer(500 * time.Millisecond)
 	defer t.Stop()
 	select {

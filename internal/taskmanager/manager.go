@@ -66,6 +66,7 @@ type Config struct {
 	Now       func() time.Time
 	Seed      *[32]byte         // of lotteries and ids; nil: from the system
 	Perform   func(work func()) // runs an input-output job beside the loop; nil: a goroutine. Simulation runs it in place.
+	Unpaused  bool              // simulation: do not wait in real time after a commit that failed
 	Merge     MergeFunc         // performs a built-in merge
 }
 

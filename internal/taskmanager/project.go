@@ -104,6 +104,21 @@ func (p *projector) run() {
 	}
 }
 
+// flush writes everything that waits, in the caller's goroutine; for loops driven by hand.
+func (p *projector) flush() error {
+	for {
+		p.mu.Lock()
+		batch, snap := p.pending[:min(len(p.pending), projectRows)], p.snap
+		p.mu.Unlock()
+		if len(batch) == 0 && snap.bytes == nil {
+			return nil
+		}
+		if err := p.write(batch, snap); err != nil {
+			return nil // the tables catch up later
+		}
+	}
+}
+
 func (p *projector) write(batch []store.Projected, snap snapshot) error {
 	ctx := context.Background()
 	if len(batch) > 0 {

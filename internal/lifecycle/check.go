@@ -1,0 +1,120 @@
+package lifecycle
+
+import (
+	"fmt"
+
+	"cloudcrowd.dev/cloudcrowd"
+)
+
+// Check recomputes what the state derives and counts, and returns a sentence for everything that disagrees. It is the set of invariants that simulation holds after
+// every commit and fsck after every replay.
+func (s *State) Check() []string {
+	var bad []string
+	for _, id := range s.order() {
+		bad = append(bad, s.Jobs[id].check()...)
+	}
+	return bad
+}
+
+type place struct{ stage, task int }
+
+func (p place) String() string { return fmt.Sprintf("task %d-%d", p.stage, p.task) }
+
+func (j *Job) check() (bad []string) {
+	say := func(format string, args ...any) {
+		bad = append(bad, fmt.Sprintf("job %s: ", j.ID)+fmt.Sprintf(format, args...))
+	}
+	var reserved, posted, deferred cloudcrowd.Credits
+	var attempts, refused int64
+	for si, st := range j.Stages {
+		var done, running, unitsDone, next int64
+		var cost cloudcrowd.Credits
+		for ti, t := range st.Tasks {
+			where := place{si, ti} // put into words only where something is wrong
+			if j.Spec.Stages[si].Merge == nil {
+				if t.Unit.Lo != next {
+					say("%s starts at %d, the one before ended at %d", where, t.Unit.Lo, next)
+				}
+				next = t.Unit.Hi
+			}
+			open := t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning
+			if _, ok := st.open[int32(ti)]; ok != open {
+				say("%s is %s but its place among open tasks says otherwise", where, t.State)
+			}
+			switch {
+			case t.State == cloudcrowd.TaskDone:
+				done++
+				unitsDone += t.Unit.Hi - t.Unit.Lo
+				if t.Canonical < 1 || int(t.Canonical) > len(t.Attempts) || t.Attempts[t.Canonical-1].State != cloudcrowd.AttemptAccepted {
+					say("%s is done without an accepted canonical result", where)
+				}
+			case j.State == cloudcrowd.JobDone:
+				say("%s is %s though the job is done", where, t.State)
+			}
+			var paid cloudcrowd.Credits
+			for i, a := range t.Attempts {
+				if a.N != int32(i)+1 {
+					say("%s: attempt %d stands at place %d", where, a.N, i+1)
+				}
+				attempts++
+				paid += a.Charge
+				cost += a.Charge
+				switch a.State {
+				case cloudcrowd.AttemptLeased:
+					running++
+					reserved += a.Reserve
+					if j.State.Ended() {
+						say("%s: attempt %d is leased though the job is %s", where, a.N, j.State)
+					}
+				case cloudcrowd.AttemptReported:
+					reserved += a.Reserve
+					if a.Deferred {
+						deferred += a.Charge
+					} else {
+						posted += a.Charge
+					}
+				case cloudcrowd.AttemptRefused:
+					refused++
+					if a.Charge != 0 {
+						say("%s: attempt %d was refused but costs %d", where, a.N, a.Charge)
+					}
+				case cloudcrowd.AttemptAccepted, cloudcrowd.AttemptFailed:
+					if a.Deferred {
+						deferred += a.Charge
+					} else {
+						posted += a.Charge
+					}
+				default:
+					if a.Charge != 0 {
+						say("%s: attempt %d is %s but costs %d", where, a.N, a.State, a.Charge)
+					}
+				}
+			}
+			if paid != t.Cost {
+				say("%s costs %d, its attempts %d", where, t.Cost, paid)
+			}
+		}
+		if done != st.Done || unitsDone != st.UnitsDone || running != st.Running || cost != st.Cost {
+			say("stage %d counts done %d, units %d, running %d, cost %d; its tasks say %d, %d, %d, %d", si, st.Done, st.UnitsDone, st.Running, st.Cost, done, unitsDone, running, cost)
+		}
+		if j.Spec.Stages[si].Merge == nil && next != st.Next {
+			say("stage %d: its cursor is at %d, its tasks end at %d", si, st.Next, next)
+		}
+		if got := j.stageState(si); got != st.State {
+			say("stage %d is %s, its tasks say %s", si, st.State, got)
+		}
+		if j.State == cloudcrowd.JobDone && st.State != cloudcrowd.StageDone {
+			say("stage %d is %s though the job is done", si, st.State)
+		}
+	}
+	if attempts != j.Attempts || refused != j.Refused {
+		say("it counts %d attempts, %d refused; its tasks say %d and %d", j.Attempts, j.Refused, attempts, refused)
+	}
+	if reserved != j.Reserved || posted != j.Posted || deferred != j.Deferred {
+		say("it has reserved %d, posted %d, deferred %d; its attempts say %d, %d, %d", j.Reserved, j.Posted, j.Deferred, reserved, posted, deferred)
+	}
+	if j.Available() < 0 {
+		say("more than its budget of %d is posted, owed or reserved", j.Budget)
+	}
+	return bad
+}

@@ -1,0 +1,275 @@
+// Package platform wires the parts into programs: the whole server in one process, the check of its data directory, and the dispatch benchmark. The command line
+// and the end-to-end tests start the same thing.
+package platform
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/api"
+	"cloudcrowd.dev/cloudcrowd/internal/authz"
+	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/blob/file"
+	"cloudcrowd.dev/cloudcrowd/internal/console"
+	"cloudcrowd.dev/cloudcrowd/internal/gateway"
+	"cloudcrowd.dev/cloudcrowd/internal/jobfile"
+	"cloudcrowd.dev/cloudcrowd/internal/link"
+	"cloudcrowd.dev/cloudcrowd/internal/sandbox/wasm"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
+	"cloudcrowd.dev/cloudcrowd/internal/tlsconf"
+)
+
+// OperatorAccount is the account of the administrator made at first start. Machines that join by its invites are house machines: requesters trust
+// them as they trust the server.
+const OperatorAccount cloudcrowd.AccountID = "admin"
+
+// FirstCredits is what the administrator's account is given at first start, so that the first job can be paid.
+const FirstCredits = 1000 * cloudcrowd.Credit
+
+// ServerConfig is what a server needs. Zero fields take defaults.
+type ServerConfig struct {
+	DataDir  string
+	Listen   string // host:port; port 0 chooses one
+	Domain   string // a certificate is obtained for it
+	CertFile string
+	KeyFile  string
+	Email    string // for the certificate authority
+	Prices   cloudcrowd.Prices
+	LeaseTTL time.Duration
+	Version  string
+	Log      *slog.Logger
+}
+
+// Server is a running server.
+type Server struct {
+	cfg      ServerConfig
+	log      *slog.Logger
+	store    store.Store
+	blobs    blob.Store
+	manager  *taskmanager.Manager
+	gateway  *gateway.Gateway
+	api      *api.Handler
+	http     *http.Server
+	url, pin string
+	token    string
+	invite   string
+	served   chan error
+	cancel   context.CancelFunc
+	once     sync.Once
+	stopErr  error
+	stopped  chan struct{}
+}
+
+// Files of a data directory.
+const (
+	databaseFile = "cloudcrowd.db"
+	blobFolder   = "blobs"
+	secretsFile  = "admin.json"
+)
+
+// StartServer opens the data directory and serves. When it returns, the server accepts requests and has taken up all open jobs.
+func StartServer(ctx context.Context, c ServerConfig) (s *Server, err error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Prices == (cloudcrowd.Prices{}) {
+		c.Prices = cloudcrowd.DefaultPrices
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, cloudcrowd.Fieldf("data", "the data directory cannot be made: %v", err)
+	}
+	s = &Server{cfg: c, log: c.Log, served: make(chan error, 1), stopped: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			_ = s.Stop(context.WithoutCancel(ctx))
+		}
+	}()
+	if s.store, err = sqlite.Open(ctx, filepath.Join(c.DataDir, databaseFile), sqlite.Options{}); err != nil {
+		return nil, err
+	}
+	if s.blobs, err = file.Open(filepath.Join(c.DataDir, blobFolder)); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, cloudcrowd.Fieldf("listen", "cannot listen on %s: %v", c.Listen, err)
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	var certificate *tls.Config
+	certificate, s.pin, s.url, err = tlsconf.Server(tlsconf.Config{Listen: listener.Addr().String(), Domain: c.Domain, CertFile: c.CertFile, KeyFile: c.KeyFile,
+		Email: c.Email, DataDir: c.DataDir, Context: background, Log: c.Log})
+	if err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	signer, err := authz.LoadSigner(ctx, s.store)
+	if err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	if err := s.assemble(ctx, signer); err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	s.http = api.Server(s.api, certificate, c.Log)
+	go func() {
+		l := net.Listener(listener)
+		if certificate != nil {
+			l = tls.NewListener(listener, certificate)
+		}
+		s.served <- s.http.Serve(l)
+	}()
+	return s, s.firstStart(ctx)
+}
+
+// assemble makes the parts and connects them.
+func (s *Server) assemble(ctx context.Context, signer *authz.Signer) error {
+	courier := &lateCourier{}
+	s.manager = taskmanager.New(taskmanager.Config{Store: s.store, Blobs: s.blobs, Courier: courier, Signer: signer, Validate: checkSpec,
+		Check: wasm.Check, Prices: s.cfg.Prices, Operator: OperatorAccount, LeaseTTL: s.cfg.LeaseTTL, Version: s.cfg.Version, Log: s.log, Merge: Merge})
+	var err error
+	s.gateway, err = gateway.New(gateway.Config{Crowd: s.manager, Admission: admission{s.store}, Log: s.log})
+	if err != nil {
+		return err
+	}
+	courier.g = s.gateway
+	if err := s.gateway.Start(ctx); err != nil {
+		return err
+	}
+	if err := s.manager.Start(ctx); err != nil {
+		return err
+	}
+	web := console.New(console.Config{Backend: s.manager, Blobs: s.blobs, Directory: s.store, Auth: principals{}, Version: s.cfg.Version, SignOut: "/session/end",
+		JoinLink: s.makeJoinLink})
+	s.api, err = api.New(api.Config{Backend: s.manager, Blobs: s.blobs, Directory: s.store, Signer: signer, Version: s.cfg.Version, PublicURL: s.url, Pin: s.pin,
+		Strict: s.cfg.Domain != "", Console: web, Worker: s.gateway.Handler(), Log: s.log})
+	return err
+}
+
+// checkSpec brings a spec that the API received into its normal form and checks it.
+func checkSpec(spec *cloudcrowd.JobSpec) error {
+	if err := jobfile.Normalise(spec); err != nil {
+		return err
+	}
+	return jobfile.Validate(spec)
+}
+
+// lateCourier breaks the circle between Task Manager and gateway.
+type lateCourier struct{ g *gateway.Gateway }
+
+func (c *lateCourier) Send(w cloudcrowd.WorkerID, d cloudcrowd.Down) error {
+	err := c.g.Send(w, d)
+	if err == nil && d.Refused != "" {
+		c.g.Kick(w, d.Refused)
+	}
+	return err
+}
+
+// admission lets registered, unrevoked devices connect.
+type admission struct{ store.Directory }
+
+func (a admission) Admit(ctx context.Context, id cloudcrowd.WorkerID) error {
+	w, err := a.Worker(ctx, id)
+	if err == nil && w.Revoked {
+		return cloudcrowd.Errorf(cloudcrowd.Forbidden, "this worker was revoked by the operator")
+	}
+	return err
+}
+
+// principals tells the console who asks: the API has authenticated the request.
+type principals struct{}
+
+func (principals) Who(r *http.Request) (cloudcrowd.AccountID, cloudcrowd.Role, bool) {
+	p := authz.FromContext(r.Context())
+	return p.Account, p.Role, p.Account != ""
+}
+
+// URL is where API and console are.
+func (s *Server) URL() string { return s.url }
+
+// AdminToken is an operator's token.
+func (s *Server) AdminToken() string { return s.token }
+
+// AdminLink opens the console, or configures the command line, as the operator.
+func (s *Server) AdminLink() string {
+	return link.Link{Kind: link.Admin, Server: s.url, Secret: s.token, Pin: s.pin}.String()
+}
+
+// JoinLink lets workers join as house machines of the operator.
+func (s *Server) JoinLink() string {
+	return link.Link{Kind: link.Join, Server: s.url, Secret: s.invite, Pin: s.pin}.String()
+}
+
+func (s *Server) makeJoinLink(ctx context.Context, owner cloudcrowd.AccountID, maxUses int, ttl time.Duration) (string, cloudcrowd.Invite, error) {
+	invite, secret, err := authz.NewInvite(ctx, s.store, owner, maxUses, ttl, time.Now())
+	if err != nil {
+		return "", invite, err
+	}
+	return link.Link{Kind: link.Join, Server: s.url, Secret: secret, Pin: s.pin}.String(), invite, nil
+}
+
+// Wait blocks until the server has stopped and says why; nil after Stop.
+func (s *Server) Wait() error {
+	select {
+	case <-s.stopped:
+		return nil
+	case err := <-s.served:
+		if errors.Is(err, http.ErrServerClosed) {
+			<-s.stopped
+			return nil
+		}
+		return err
+	case <-s.manager.Done():
+		if err := s.manager.Err(); err != nil {
+			return fmt.Errorf("the task manager stopped: %w", err)
+		}
+		<-s.stopped
+		return nil
+	}
+}
+
+// Stop refuses new requests, lets running ones end, commits and closes everything. Safe twice.
+func (s *Server) Stop(ctx context.Context) error {
+	s.once.Do(func() {
+		defer close(s.stopped)
+		var errs []error
+		if s.cancel != nil {
+			s.cancel()
+		}
+		if s.api != nil {
+			s.api.Close()
+		}
+		if s.http != nil {
+			limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+			if err := s.http.Shutdown(limited); err != nil {
+				_ = s.http.Close()
+			}
+			cancel()
+		}
+		if s.gateway != nil {
+			errs = append(errs, s.gateway.Stop(ctx))
+		}
+		if s.manager != nil {
+			errs = append(errs, s.manager.Stop(ctx))
+		}
+		if s.store != nil {
+			errs = append(errs, s.store.Close())
+		}
+		s.stopErr = errors.Join(errs...)
+	})
+	<-s.stopped
+	return s.stopErr
+}

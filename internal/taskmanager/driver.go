@@ -1,0 +1,51 @@
+package taskmanager
+
+import (
+	"context"
+	"errors"
+
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+)
+
+// Simulation drives the same loop by hand, on a clock of its own: Open instead of Start, then Step whenever time has moved or something was queued.
+
+// Open loads the shard without starting the loop's goroutine.
+func (m *Manager) Open(ctx context.Context) error {
+	if m.loop != nil {
+		return errors.New("taskmanager: opened twice")
+	}
+	l, err := newLoop(ctx, m)
+	if err == nil {
+		m.loop = l
+	}
+	return err
+}
+
+// Step decides and commits everything that is queued, as one batch, and writes the readable tables up to it.
+func (m *Manager) Step(ctx context.Context) error {
+	var batch []command
+	for len(batch) < maxBatch {
+		select {
+		case c := <-m.queue:
+			batch = append(batch, c)
+			continue
+		default:
+		}
+		break
+	}
+	if err := m.loop.step(ctx, batch); err != nil {
+		return err
+	}
+	return m.loop.project.flush()
+}
+
+// Queued reports whether commands wait.
+func (m *Manager) Queued() bool { return len(m.queue) > 0 }
+
+// Inject queues a decision; done gets its error after the commit, or what prevented it.
+func (m *Manager) Inject(decide func(*lifecycle.Decider) error, done func(error)) bool {
+	return m.post(command{decide: func(_ *loop, d *lifecycle.Decider) error { return decide(d) }, done: done})
+}
+
+// State is the loop's memory, to be read between steps only.
+func (m *Manager) State() *lifecycle.State { return m.loop.st }
