@@ -71,11 +71,15 @@ func timeline(j cloudcrowd.Job, all []cloudcrowd.Attempt, start, end cloudcrowd.
 		}
 		lanes[name] = true
 		count0[a.State]++
-		title := fmt.Sprintf("%s #%d, attempt %d on %s: %s, %s", a.Stage, a.ID.Task.Index, a.ID.N, name, a.State, span(float64(to-a.LeasedAt)/1e6))
+		from := ranFrom(a)
+		title := fmt.Sprintf("%s #%d, attempt %d on %s: %s, %s", a.Stage, a.ID.Task.Index, a.ID.N, name, a.State, span(float64(to-from)/1e6))
+		if queued := float64(from-a.LeasedAt) / 1e6; queued >= 0.1 {
+			title += " after " + span(queued) + " in its queue"
+		}
 		if a.Verdict != "" {
 			title += ". " + a.Verdict
 		}
-		t.Bars = append(t.Bars, draw.Bar{Lane: name, From: max(float64(a.LeasedAt-start)/1e6, 0), To: max(float64(to-start)/1e6, 0), State: string(a.State),
+		t.Bars = append(t.Bars, draw.Bar{Lane: name, From: max(float64(from-start)/1e6, 0), To: max(float64(to-start)/1e6, 0), State: string(a.State),
 			Task: a.ID.Task.String(), Title: title, Critical: chain[i]})
 	}
 	t.Title = fmt.Sprintf("Timeline of %s on %s", plural(len(all), "attempt", "attempts"), plural(len(lanes), "worker", "workers"))
@@ -89,6 +93,14 @@ func timeline(j cloudcrowd.Job, all []cloudcrowd.Attempt, start, end cloudcrowd.
 	}
 	t.Desc += "Over " + span(t.Seconds) + "."
 	return t, states
+}
+
+// ranFrom is when an attempt began to run: workers hold leases ahead, so a lease may wait in their queue. It is known once the result is in.
+func ranFrom(a cloudcrowd.Attempt) cloudcrowd.Time {
+	if a.Result == nil || a.EndedAt == 0 || a.Result.Usage.WallSeconds <= 0 {
+		return a.LeasedAt
+	}
+	return max(a.LeasedAt, a.EndedAt-cloudcrowd.Time(a.Result.Usage.WallSeconds*1e6))
 }
 
 // criticalChain marks the attempts that set the job's duration: from the last accepted one back, each time the attempt whose end the next one waited

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"html/template"
+	"math"
 	"net/http"
 	"sort"
+	"strings"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -181,11 +183,17 @@ func (c *Console) fillFlow(ctx context.Context, view *ledgerView, f store.Transf
 			sums[[3]string{"hold", name(a.ID), "held for running jobs"}] += a.Held
 		}
 	}
+	heads, first := []string{"issued", "requesters", "owners, fee, held"}, 0
+	if moved := view.Paid + view.Fee + view.Held; moved > 0 && view.Issued > 20*moved {
+		heads, first = heads[1:], 1 // what moved on would be a hair beside what was issued
+		note := amount(view.Issued) + " credits were issued; drawn is what moved on from there."
+		view.FlowNote = strings.TrimSpace(view.FlowNote + " " + note)
+	}
 	var links []draw.FlowLink
 	for k, n := range sums {
-		column := 1
+		column := 1 - first
 		if k[0] == "issue" {
-			column = 0
+			column = -first
 		}
 		links = append(links, draw.FlowLink{Column: column, From: k[1], To: k[2], Amount: credits(n), Label: amount(n) + " credits", Class: k[0]})
 	}
@@ -196,7 +204,7 @@ func (c *Console) fillFlow(ctx context.Context, view *ledgerView, f store.Transf
 		return links[a].From+links[a].To < links[b].From+links[b].To
 	})
 	desc := fmt.Sprintf("%s credits issued, %s paid to workers' owners, %s to the platform, %s held.", amount(view.Issued), amount(view.Paid), amount(view.Fee), amount(view.Held))
-	view.Flow = draw.Flow("flow", "Flow of credits", desc, []string{"issued", "requesters", "owners, fee, held"}, links)
+	view.Flow = draw.Flow("flow", "Flow of credits", desc, heads, links, func(f float64) string { return amount(cloudcrowd.Credits(math.Round(f * float64(cloudcrowd.Credit)))) })
 	return nil
 }
 

@@ -157,7 +157,7 @@ func (c *Console) workersSpec(v viewer, list []cloudcrowd.WorkerView) tableSpec 
 	}
 	return tableSpec{Name: "workers", Caption: "Workers", Rows: rowsOf(rows),
 		Empty: Empty{Text: "No worker has joined. On any machine that should compute:", Commands: []string{"cloudcrowd worker --join LINK"}},
-		Columns: []Column{{Key: "worker", Title: "Worker"}, {Key: "state", Title: "State"}, {Key: "standing", Title: "Standing"}, {Key: "slots", Title: "Slots", Number: true, Priority: 2},
+		Columns: []Column{{Key: "worker", Title: "Worker"}, {Key: "state", Title: "State", Priority: 2}, {Key: "standing", Title: "Standing"}, {Key: "slots", Title: "Slots", Number: true, Priority: 2},
 			{Key: "speed", Title: "Speed", Number: true, Priority: 2}, {Key: "memory_bytes", Title: "Memory", Number: true, Priority: 3}, {Key: "cached_bytes", Title: "Cached", Number: true, Priority: 3},
 			{Key: "accepted", Title: "Accepted", Number: true, Priority: 2}, {Key: "refused", Title: "Refused", Number: true}, {Key: "earned_microcredits", Title: "Earned", Number: true, Priority: 2},
 			{Key: "owner", Title: "Owner", Priority: 3}, {Key: "system", Title: "System", Priority: 3}, {Key: "last_seen", Title: "Seen", Number: true, Priority: 2}}}

@@ -17,8 +17,9 @@ type FlowLink struct {
 	Class    string // issue, hold, pay, fee
 }
 
-// Flow draws amounts as bands between columns of places (a Sankey diagram): widths are in proportion to the amounts, heads name the columns.
-func Flow(id, title, desc string, heads []string, links []FlowLink) template.HTML {
+// Flow draws amounts as bands between columns of places (a Sankey diagram): widths are in proportion to the amounts, heads name the columns, format prints
+// a place's sum.
+func Flow(id, title, desc string, heads []string, links []FlowLink, format func(float64) string) template.HTML {
 	const w, top, barW, gap = 1080.0, 42.0, 10.0, 20.0
 	type place struct {
 		in, out float64
@@ -119,7 +120,7 @@ func Flow(id, title, desc string, heads []string, links []FlowLink) template.HTM
 		for _, n := range names[i] {
 			p := col[n]
 			c.rect("place", x(i), p.y, barW, p.size, "")
-			label := clip(n, 22) + " " + short(math.Max(p.in, p.out))
+			label := clip(n, 22) + " " + format(math.Max(p.in, p.out))
 			switch {
 			case i == 0:
 				c.text("name", "end", x(i)-6, p.y+p.size/2+4, label)

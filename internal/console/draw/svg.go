@@ -114,6 +114,10 @@ func short(f float64) string {
 			return strconv.FormatFloat(f/u.v, 'g', 3, 64) + u.s
 		}
 	}
+	if a > 0 && a < 1 && a >= 1e-6 {
+		digits := 2 - int(math.Floor(math.Log10(a)))
+		return strings.TrimRight(strconv.FormatFloat(f, 'f', digits, 64), "0")
+	}
 	return strconv.FormatFloat(f, 'g', 3, 64)
 }
 
