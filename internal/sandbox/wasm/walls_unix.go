@@ -17,7 +17,7 @@ func wallIn(bind) (walls []string, err error) {
 		if err := unix.Getrlimit(resource, &old); err != nil {
 			return nil, err
 		}
-		old.Cur = min(most, old.Max)
+		old.Cur = least(most, old.Max)
 		if err := unix.Setrlimit(resource, &old); err != nil {
 			return nil, err
 		}
@@ -25,10 +25,13 @@ func wallIn(bind) (walls []string, err error) {
 	return []string{"rlimits"}, nil
 }
 
+// least is min over the types systems use for limits.
+func least[T int64 | uint64](most uint64, limit T) T { return min(T(most), limit) }
+
 func limitFiles(most int64) {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_FSIZE, &limit) == nil {
-		limit.Cur = min(uint64(most), limit.Max)
+		limit.Cur = least(uint64(most), limit.Max)
 		_ = unix.Setrlimit(unix.RLIMIT_FSIZE, &limit)
 	}
 }
