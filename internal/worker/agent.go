@@ -40,7 +40,7 @@ type Agent struct {
 	running   int
 	memory    int64       // of running attempts
 	toSpool   []*finished // finished since the spooler last looked
-	forgotten []cloudcrowd.AttemptID
+	forgotten []*finished
 	toUpload  []*finished
 	toReport  []*finished // spooled and uploaded, not sent on this connection
 	returned  []cloudcrowd.AttemptID

@@ -25,12 +25,12 @@ type measurement struct {
 
 const (
 	measureVersion   = 1
-	kernelIterations = 50_000_000
+	kernelIterations = 100_000_000
 	// referenceSeconds is what ReferenceKernel takes on the reference core, a server's of the early 2020s (AMD EPYC) under wazero's compiler.
 	referenceSeconds = 0.10
 )
 
-// ReferenceKernel is the WASM module by which speed is measured: 50 million steps of a linear congruential generator, each mixing one word of a 64 KiB
+// ReferenceKernel is the WASM module by which speed is measured: 100 million steps of a linear congruential generator, each mixing one word of a 64 KiB
 // table, so that multiplier, memory and branches all count. A slot that needs referenceSeconds for it has speed 1.0.
 func ReferenceKernel() []byte {
 	signed := func(b []byte, v int64) []byte { // LEB128

@@ -170,8 +170,8 @@ func (a *Agent) takeReports(now time.Time) []cloudcrowd.Report {
 
 // forget drops a result that the server has or does not want. a.mu is held.
 func (a *Agent) forget(id cloudcrowd.AttemptID) {
+	a.forgotten = append(a.forgotten, a.done[id])
 	delete(a.done, id)
-	a.forgotten = append(a.forgotten, id)
 	poke(a.spoolWake)
 }
 

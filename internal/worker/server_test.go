@@ -218,6 +218,9 @@ func (s *testServer) greet(t *testing.T, id cloudcrowd.WorkerID, w cloudcrowd.We
 	t.Helper()
 	hello := s.next(t, func(u cloudcrowd.Up) bool { return u.Hello != nil })
 	s.send(t, id, cloudcrowd.Down{Welcome: &w})
+	if len(hello.Reports) > 0 { // for who waits for reports next
+		s.ups <- cloudcrowd.Up{Reports: hello.Reports}
+	}
 	return *hello.Hello
 }
 

@@ -33,7 +33,7 @@ func (a *Agent) spooler(quit chan struct{}) {
 	}
 }
 
-func (a *Agent) spoolAll(batch []*finished, gone []cloudcrowd.AttemptID, unsynced float64) float64 {
+func (a *Agent) spoolAll(batch, gone []*finished, unsynced float64) float64 {
 	records := make([]spooled, 0, len(batch))
 	for _, f := range batch {
 		records = append(records, f.spooled)
@@ -42,8 +42,8 @@ func (a *Agent) spoolAll(batch []*finished, gone []cloudcrowd.AttemptID, unsynce
 	sync := unsynced >= syncWorth
 	err := a.spool.append(records, sync)
 	records = records[:0]
-	for _, id := range gone {
-		if a.spool.live[id] > 0 {
+	for _, f := range gone {
+		if id := f.Report.Attempt; a.spool.live[id] > 0 {
 			records = append(records, spooled{Report: cloudcrowd.Report{Attempt: id}, Gone: true})
 		}
 	}
@@ -57,8 +57,10 @@ func (a *Agent) spoolAll(batch []*finished, gone []cloudcrowd.AttemptID, unsynce
 	} else if sync {
 		unsynced = 0
 	}
-	for _, id := range gone {
-		_ = os.RemoveAll(a.spool.folder(id)) // mostly there is none; the next start removes what stays
+	for _, f := range gone {
+		if f.Folder {
+			_ = os.RemoveAll(a.spool.folder(f.Report.Attempt)) // the next start removes what stays
+		}
 	}
 	if err := a.spool.compact(a.unacknowledged); err != nil {
 		a.cfg.Log.Error("worker: the spool cannot be shortened", "error", err)
