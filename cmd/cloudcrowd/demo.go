@@ -74,7 +74,7 @@ func (a *app) demoCommand() *cobra.Command {
 	f.BoolVar(&show, "list", false, "list the examples")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "`ADDRESS` and port to serve on; port 0 takes any free one")
 	f.StringVar(&o.data, "data", "", "keep the server's data in this `FOLDER` (default: a temporary one)")
-	f.StringVarP(&o.out, "out", "o", "", "store the result files below `DIR` (default: cloudcrowd-demo-EXAMPLE in the temporary folder)")
+	f.StringVarP(&o.out, "out", "o", "", "store the result files below `DIR` (default: a new folder among the temporary files)")
 	f.IntVar(&o.workers, "workers", len(demoOwners), "start `N` workers; the last one lies")
 	f.StringArrayVar(&o.params, "param", nil, "replace a parameter of the example, `NAME=VALUE`")
 	f.StringArrayVar(&o.input, "input", nil, "replace an input of the example, `NAME=PATH`")
@@ -123,7 +123,9 @@ func (a *app) demo(ctx context.Context, o demoOptions) error {
 		o.data = filepath.Join(work, "data")
 	}
 	if o.out == "" {
-		o.out = filepath.Join(os.TempDir(), "cloudcrowd-demo-"+example.Name)
+		if o.out, err = os.MkdirTemp("", "cloudcrowd-demo-"+example.Name+"-"); err != nil {
+			return err
+		}
 	}
 	path, err := example.Extract(filepath.Join(work, "example"))
 	if err != nil {
@@ -219,7 +221,8 @@ func (a *app) audit(ctx context.Context, operator *client.Client, dir string, ou
 // answerLimit is how much of a text result is shown.
 const answerLimit = 24
 
-// answer draws what a terminal can show of result files: a spectrum as a chart, otherwise the beginning of the first readable one.
+// answer draws what a terminal can show of result files: a spectrum as a chart, otherwise the beginning of the first
+// readable one, otherwise a picture.
 func (a *app) answer(files []string) string {
 	for _, path := range files {
 		if filepath.Base(path) != "spectrum.tsv" {
@@ -232,7 +235,7 @@ func (a *app) answer(files []string) string {
 		spectrum, err := readSpectrum(f)
 		f.Close()
 		if err == nil {
-			return barChart(a.ink, "how many distinct k-mers occur so many times", bins(spectrum), min(terminalWidth(a.stdout), 90))
+			return barChart(a.ink, "how many distinct k-mers occur so many times (logarithmic)", bins(spectrum), min(terminalWidth(a.stdout), 90))
 		}
 	}
 	for _, suffix := range []string{".json", ".csv", ".tsv", ".txt"} {
@@ -240,6 +243,11 @@ func (a *app) answer(files []string) string {
 			if text := beginning(path, suffix); text != "" {
 				return a.ink.bold(filepath.Base(path)) + "\n\n" + text
 			}
+		}
+	}
+	for _, path := range files {
+		if picture, err := readPicture(path); err == nil {
+			return a.ink.bold(filepath.Base(path)) + "\n\n" + pictureText(a.ink, picture, min(terminalWidth(a.stdout)-2, 80))
 		}
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox/wasm"
 	"github.com/spf13/cobra"
@@ -21,6 +22,9 @@ func main() {
 	os.Exit(code)
 }
 
+// sameInterrupt is how close together two signals count as one: some senders signal a process and its group.
+const sameInterrupt = 250 * time.Millisecond
+
 // interruptible returns a context that the first Ctrl-C (or SIGTERM) ends; the second one ends the process at once.
 func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -29,8 +33,11 @@ func interruptible() (context.Context, func()) {
 	go func() { // ends with the process
 		<-signals
 		cancel()
-		<-signals
-		os.Exit(exitInterrupted)
+		for since := time.Now(); ; {
+			if <-signals; time.Since(since) > sameInterrupt {
+				os.Exit(exitInterrupted)
+			}
+		}
 	}()
 	return ctx, cancel
 }

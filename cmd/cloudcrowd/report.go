@@ -42,7 +42,7 @@ func refusals(workers []cloudcrowd.JobWorker) []string {
 	var lines []string
 	for _, w := range workers {
 		if w.Refused > 0 {
-			lines = append(lines, fmt.Sprintf("%s from %s (owner %s) refused: not what the quorum agreed on; unpaid", plural(w.Refused, "result"),
+			lines = append(lines, fmt.Sprintf("%s from %s (owner %s): not what the others agreed on; unpaid", plural(w.Refused, "result"),
 				workerName(w.Name, w.Worker), w.Owner))
 		}
 	}
