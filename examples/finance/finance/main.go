@@ -14,6 +14,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -120,7 +121,14 @@ func mergeParts(parts string) (partial, error) {
 
 // parse reads flags and refuses arguments that are none.
 func parse(flags *flag.FlagSet, args []string) error {
-	if err := flags.Parse(args); err != nil {
+	flags.SetOutput(io.Discard) // the error says it once
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		flags.SetOutput(os.Stderr)
+		flags.PrintDefaults()
+		return errors.New("nothing was done")
+	}
+	if err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {

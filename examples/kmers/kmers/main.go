@@ -9,8 +9,10 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -55,7 +57,14 @@ func run(args []string) error {
 
 // parse reads flags and refuses arguments that are none.
 func parse(flags *flag.FlagSet, args []string) error {
-	if err := flags.Parse(args); err != nil {
+	flags.SetOutput(io.Discard) // the error says it once
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		flags.SetOutput(os.Stderr)
+		flags.PrintDefaults()
+		return errors.New("nothing was done")
+	}
+	if err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {

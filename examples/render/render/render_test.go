@@ -143,8 +143,8 @@ func TestTreeAgainstAllTriangles(t *testing.T) {
 			if got.distance != want.distance {
 				t.Fatalf("seed %d: distance %v, want %v", seed, got.distance, want.distance)
 			}
-			if any := tree.nearest(r, 1e300, true); any.triangle >= 0 != (want.triangle >= 0) {
-				t.Fatalf("seed %d: any hit %v, want %v", seed, any.triangle >= 0, want.triangle >= 0)
+			if some := tree.nearest(r, 1e300, true); some.triangle >= 0 != (want.triangle >= 0) {
+				t.Fatalf("seed %d: any hit %v, want %v", seed, some.triangle >= 0, want.triangle >= 0)
 			}
 		}
 	}

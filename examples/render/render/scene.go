@@ -48,14 +48,14 @@ func newScene(m *mesh, v view) *scene {
 	}
 	s.tree = newTree(triangles)
 	target := vector{0, 0.46 * s.height, 0}
-	place2 := vector{0, float64(0.55*s.height) + 0.75, 5.4}
-	forward := target.minus(place2).unit()
+	eye := vector{0, float64(0.55*s.height) + 0.75, 5.4}
+	forward := target.minus(eye).unit()
 	right := forward.cross(vector{0, 1, 0}).unit()
 	// The picture is as wide as the mesh needs at the camera's distance, or as high, whichever takes more.
 	half := max(0.24, 0.215*float64(v.width)/float64(v.height))
 	right = right.times(half)
 	up := right.cross(forward).times(float64(v.height) / float64(v.width))
-	s.camera = camera{place2, forward, right, up}
+	s.camera = camera{eye, forward, right, up}
 	return s
 }
 

@@ -137,8 +137,8 @@ type hit struct {
 	triangle       int32 // -1: none
 }
 
-// nearest finds the first triangle nearer than limit. With any set it returns the first one it comes upon.
-func (t *tree) nearest(r ray, limit float64, any bool) hit {
+// nearest finds the first triangle nearer than limit. With anyHit it returns the first one it comes upon.
+func (t *tree) nearest(r ray, limit float64, anyHit bool) hit {
 	best := hit{distance: limit, triangle: -1}
 	inverse := vector{1 / r.direction.x, 1 / r.direction.y, 1 / r.direction.z}
 	size := vector{math.Abs(inverse.x), math.Abs(inverse.y), math.Abs(inverse.z)}
@@ -154,7 +154,7 @@ func (t *tree) nearest(r ray, limit float64, any bool) hit {
 			for i := n.first; i < n.first+n.count; i++ {
 				t.triangles[i].meet(r, i, &best)
 			}
-			if any && best.triangle >= 0 {
+			if anyHit && best.triangle >= 0 {
 				return best
 			}
 		} else {
