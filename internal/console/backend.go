@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -65,5 +66,6 @@ type Config struct {
 	EventsURL string                                                        // live feed; default "/v1/events"; "-" turns live pages off
 	OutputURL func(job cloudcrowd.JobID, out cloudcrowd.StageOutput) string // address of a result file for downloading; nil: the API's /v1/jobs/{job}/outputs/…
 	SignOut   string                                                        // address that ends the session by POST; "" hides the button
+	Log       *slog.Logger                                                  // nil: slog.Default
 	Now       func() time.Time                                              // nil: time.Now
 }

@@ -31,6 +31,9 @@ func New(cfg Config) *Console {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
 	if cfg.EventsURL == "" {
 		cfg.EventsURL = "/v1/events"
 	}
@@ -151,7 +154,7 @@ func (c *Console) Run(ctx context.Context) error {
 		if st, err := c.cfg.Backend.Status(ctx); err == nil {
 			c.remember(st)
 		} else if ctx.Err() == nil {
-			slog.DebugContext(ctx, "console: status not sampled", "err", err)
+			c.cfg.Log.DebugContext(ctx, "console: status not sampled", "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -76,13 +76,9 @@ func (c *Console) job(w http.ResponseWriter, r *http.Request, v viewer) error {
 	if !view.Ended {
 		view.Words += " so far"
 	}
-	running := int64(0)
-	for _, s := range j.Stages {
-		running += s.Running
-	}
 	seg := draw.Segment{Done: j.Progress}
-	if running > 0 && j.Tasks > 0 {
-		seg.Running = float64(running) / float64(j.Tasks)
+	for _, s := range segments(j.Stages) {
+		seg.Running += s.Running / float64(len(j.Stages))
 	}
 	if j.State == cloudcrowd.JobFailed {
 		seg.Failed = 1 - j.Progress

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"html/template"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -169,7 +168,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, v viewer, err err
 	case cloudcrowd.Invalid:
 		p.Heading = "That does not fit"
 	case cloudcrowd.Internal:
-		slog.ErrorContext(r.Context(), "console: page failed", "path", r.URL.Path, "err", err)
+		c.cfg.Log.ErrorContext(r.Context(), "console: page failed", "path", r.URL.Path, "err", err)
 	}
 	if r.URL.Query().Get("format") == "json" {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -179,7 +178,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, v viewer, err err
 	}
 	shown := c.show(w, r, p.Status, "problem", nil, page{Title: p.Heading, Viewer: v, V: p})
 	if shown != nil {
-		slog.ErrorContext(r.Context(), "console: error page failed", "err", shown)
+		c.cfg.Log.ErrorContext(r.Context(), "console: error page failed", "err", shown)
 		http.Error(w, p.Msg, p.Status)
 	}
 }
