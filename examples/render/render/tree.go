@@ -1,14 +1,12 @@
 package main
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // tree finds the nearest triangle that a ray hits, by boxes within boxes.
 type tree struct {
 	nodes     []node
 	triangles []triangle
+	scratch   []triangle // while it is built
 }
 
 // node is a box, given by its centre and half its size. A leaf holds triangles first..first+count-1; an inner node (count 0) has its children at first and
@@ -33,6 +31,7 @@ func newTree(triangles []triangle) *tree {
 	t := &tree{triangles: triangles}
 	t.nodes = append(t.nodes, node{first: 0, count: int32(len(triangles))})
 	t.split(0)
+	t.scratch = nil
 	return t
 }
 
@@ -42,7 +41,8 @@ func (t *tree) split(at int) {
 	list := t.triangles[n.first : n.first+n.count]
 	low, high := list[0].centre, list[0].centre
 	boxLow, boxHigh := list[0].low, list[0].high
-	for _, tri := range list[1:] {
+	for i := range list {
+		tri := &list[i]
 		boxLow, boxHigh = lower(boxLow, tri.low), upper(boxHigh, tri.high)
 		low, high = lower(low, tri.centre), upper(high, tri.centre)
 	}
@@ -64,7 +64,8 @@ func (t *tree) split(at int) {
 			count     int
 		}
 		var bins [planes]bin
-		for _, tri := range list {
+		for i := range list {
+			tri := &list[i]
 			b := &bins[min(planes-1, int((tri.centre.axis(axis)-from)/size*planes))]
 			if b.count == 0 {
 				b.low, b.high = tri.low, tri.high
@@ -98,19 +99,18 @@ func (t *tree) split(at int) {
 		return // all centres in one point
 	}
 	from, size := low.axis(bestAxis), high.axis(bestAxis)-low.axis(bestAxis)
-	isLeft := func(tri triangle) bool {
-		return float64(min(planes-1, int((tri.centre.axis(bestAxis)-from)/size*planes))) < bestPlane
-	}
-	slices.SortStableFunc(list, func(a, b triangle) int {
-		switch left, other := isLeft(a), isLeft(b); {
-		case left == other:
-			return 0
-		case left:
-			return -1
+	// Left triangles move to the front in their order, the others behind them in theirs.
+	middle := 0
+	t.scratch = t.scratch[:0]
+	for i := range list {
+		if float64(min(planes-1, int((list[i].centre.axis(bestAxis)-from)/size*planes))) < bestPlane {
+			list[middle] = list[i]
+			middle++
+		} else {
+			t.scratch = append(t.scratch, list[i])
 		}
-		return 1
-	})
-	middle := slices.IndexFunc(list, func(tri triangle) bool { return !isLeft(tri) })
+	}
+	copy(list[middle:], t.scratch)
 	first, count := n.first, n.count
 	children := len(t.nodes)
 	n.first, n.count = int32(children), 0

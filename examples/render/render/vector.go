@@ -51,12 +51,33 @@ func (a vector) axis(i int) float64 {
 	return a.z
 }
 
+// lower is the corner of the box around two points that has the lowest coordinates. Comparisons written out are faster
+// in WASM than the min of the language, which minds NaN.
 func lower(a, b vector) vector {
-	return vector{min(a.x, b.x), min(a.y, b.y), min(a.z, b.z)}
+	if b.x < a.x {
+		a.x = b.x
+	}
+	if b.y < a.y {
+		a.y = b.y
+	}
+	if b.z < a.z {
+		a.z = b.z
+	}
+	return a
 }
 
+// upper is the opposite corner.
 func upper(a, b vector) vector {
-	return vector{max(a.x, b.x), max(a.y, b.y), max(a.z, b.z)}
+	if b.x > a.x {
+		a.x = b.x
+	}
+	if b.y > a.y {
+		a.y = b.y
+	}
+	if b.z > a.z {
+		a.z = b.z
+	}
+	return a
 }
 
 // circle is sine and cosine of a number of turns, to about eight digits, with the same bits everywhere.
