@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/platform"
 	"github.com/spf13/cobra"
 )
 
@@ -36,7 +36,7 @@ cloudcrowd bench dispatch --tasks 20000 --workers 8 --json
 func (a *app) benchCommand() *cobra.Command { return benchPage.group(a.benchDispatchCommand()) }
 
 func (a *app) benchDispatchCommand() *cobra.Command {
-	var b benchConditions
+	var b platform.BenchConfig
 	c := benchDispatchPage.command(0, 0, func(ctx context.Context, _ []string) error {
 		if b.Tasks < 1 || b.Workers < 1 {
 			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--tasks and --workers must be at least 1")
@@ -49,26 +49,23 @@ func (a *app) benchDispatchCommand() *cobra.Command {
 			defer remove()
 			b.DataDir = dir
 		}
-		result, err := benchDispatch(ctx, b)
+		result, err := platform.Bench(ctx, b)
 		if err != nil {
 			return err
 		}
 		if a.json {
 			return a.object(result)
 		}
-		var names []string
-		for name := range result {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		for _, name := range names {
-			a.facts(name, fmt.Sprint(result[name]))
-		}
+		a.facts("throughput", fmt.Sprintf("%.0f tasks/s (%d tasks in %.2f s)", result.TasksPerSecond, result.Tasks, result.Seconds),
+			"latency", fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, from submit to paid result (%d single tasks)", result.LatencyP50, result.LatencyP99, result.LatencySamples),
+			"workers", fmt.Sprintf("%d with %d slots each", result.Workers, result.Slots), "durability", result.Durability, "sandbox", result.Sandbox)
 		return nil
 	})
 	f := c.Flags()
 	f.IntVar(&b.Tasks, "tasks", 10000, "run `N` tasks")
 	f.IntVar(&b.Workers, "workers", 4, "`N` workers")
+	f.IntVar(&b.Slots, "slots", 8, "`N` slots per worker")
+	f.IntVar(&b.Samples, "samples", 100, "measure the latency of `N` single tasks")
 	f.StringVar(&b.DataDir, "data", "", "keep the server's data in this `FOLDER`, on the disk to measure (default: a temporary one)")
 	return c
 }

@@ -30,15 +30,3 @@ type fsckReport struct {
 var checkFolder = func(ctx context.Context, dir string) (fsckReport, error) {
 	return fsckReport{}, cloudcrowd.Errorf(cloudcrowd.Unavailable, "this build has no fsck")
 }
-
-// benchConditions and benchResult are what bench dispatch prints.
-type benchConditions struct {
-	Tasks   int
-	Workers int
-	DataDir string
-}
-
-// benchDispatch runs no-op tasks through a real server.
-var benchDispatch = func(ctx context.Context, b benchConditions) (map[string]any, error) {
-	return nil, cloudcrowd.Errorf(cloudcrowd.Unavailable, "this build has no bench")
-}
