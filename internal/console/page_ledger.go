@@ -103,7 +103,7 @@ func (c *Console) transfersSpec(v viewer, f store.TransferFilter, own cloudcrowd
 	f.Account = own
 	return tableSpec{Name: "transfers", Caption: "Transfers, newest first", Limit: 50,
 		Empty: Empty{Text: "No credit has moved in this period."},
-		Columns: []Column{{Key: "at", Title: "When"}, {Key: "kind", Title: "Kind", Priority: 3}, {Key: "debit", Title: "From"}, {Key: "credit", Title: "To"}, {Key: "cause", Title: "Cause"},
+		Columns: []Column{{Key: "at", Title: "When"}, {Key: "kind", Title: "Kind", Priority: 3}, {Key: "debit", Title: "From"}, {Key: "credit", Title: "To"}, {Key: "cause", Title: "Cause", Priority: 2},
 			{Key: "amount_microcredits", Title: "Amount", Number: true}, {Key: "transfer", Title: "Transfer", Priority: 3}},
 		Rows: func(ctx context.Context, p store.Page) ([][]Cell, string, error) {
 			list, next, err := c.cfg.Backend.Transfers(ctx, f, p)
