@@ -9,6 +9,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/platform"
+	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 	"github.com/spf13/cobra"
 )
 
@@ -52,6 +53,7 @@ const (
 	defaultListen = "127.0.0.1:8700"
 	defaultData   = "cloudcrowd-data"
 	stopLimit     = 20 * time.Second // for stopping in order
+	leastLease    = time.Second      // a shorter one would be lost to a busy network
 )
 
 // serverSettings are all settings of a server. The zero value of a field means its default.
@@ -63,6 +65,7 @@ type serverSettings struct {
 	CertFile string            // PEM; with KeyFile instead of Domain
 	KeyFile  string            // PEM
 	Prices   cloudcrowd.Prices // posted
+	Lease    time.Duration     // how long a worker may be silent before its work goes elsewhere
 	LogLevel string            // debug, info, warn, error
 }
 
@@ -81,6 +84,7 @@ func (s *serverSettings) flags(c *cobra.Command) {
 	f.Float64Var(&s.Prices.StorageGiB, "price-storage-gib", s.Prices.StorageGiB, "`MICROCREDITS` for a GiB of output kept")
 	f.Int64Var((*int64)(&s.Prices.Minimum), "price-minimum", int64(s.Prices.Minimum), "least `MICROCREDITS` for an accepted attempt")
 	f.Float64Var(&s.Prices.FeePercent, "fee-percent", s.Prices.FeePercent, "`PERCENT` of every payment that goes to the platform")
+	f.DurationVar(&s.Lease, "lease", taskmanager.DefaultLeaseTTL, "give the work of a worker that is silent for so long to others, `DURATION`")
 	f.StringVar(&s.LogLevel, "log", "info", "how much to log on stderr, `LEVEL`: debug, info, warn or error")
 }
 
@@ -95,6 +99,8 @@ func (s *serverSettings) check() error {
 		return cloudcrowd.Fieldf("--fee-percent", "%v must be from 0 to 100", s.Prices.FeePercent)
 	case s.Prices.CoreSecond < 0 || s.Prices.MemoryGiBSecond < 0 || s.Prices.StorageGiB < 0 || s.Prices.Minimum < 0:
 		return cloudcrowd.Fieldf("--price-…", "prices must not be below zero")
+	case s.Lease != 0 && s.Lease < leastLease:
+		return cloudcrowd.Fieldf("--lease", "%s must be at least %s", s.Lease, leastLease)
 	case s.DataDir == "":
 		return cloudcrowd.Fieldf("--data", "must name a folder")
 	}

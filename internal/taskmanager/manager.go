@@ -98,8 +98,9 @@ func New(cfg Config) *Manager {
 		}
 	}
 	def(&cfg.LeaseTTL, DefaultLeaseTTL)
-	def(&cfg.Heartbeat, DefaultHeartbeat)
-	def(&cfg.GoneGrace, DefaultGoneGrace)
+	// A lease that is shorter than usual asks for signs of life as much more often.
+	def(&cfg.Heartbeat, min(DefaultHeartbeat, cfg.LeaseTTL/5))
+	def(&cfg.GoneGrace, min(DefaultGoneGrace, cfg.LeaseTTL/2))
 	if cfg.Ahead <= 0 {
 		cfg.Ahead = DefaultAhead
 	}
