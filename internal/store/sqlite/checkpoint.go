@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 )
 
@@ -12,6 +14,7 @@ type checkpoints struct {
 	w       *writer       // used under mu
 	every   int           // commits between two wishes
 	bound   int           // pages of the WAL from which on it waits for readers, so that the WAL begins anew
+	later   int           // pages before which it does not wait for readers again, because one kept it waiting; used under mu
 	commits int           // since the last wish, guarded by Store.turn
 	wish    chan struct{} // of length 1
 	stop    chan struct{}
@@ -21,12 +24,16 @@ type checkpoints struct {
 const (
 	checkpointEvery = 250  // commits
 	walPagesBound   = 4096 // pages: 16 MiB
+	patience        = 100  // milliseconds that commits wait for readers, so that the WAL begins anew
 )
 
 func (s *Store) startCheckpoints(ctx context.Context) error {
 	w, err := newWriter(ctx, s.writers, "FULL")
 	if err != nil {
 		return err
+	}
+	if _, err := w.exec(fmt.Sprintf("PRAGMA busy_timeout=%d", patience)); err != nil {
+		return errors.Join(err, w.close())
 	}
 	s.room.every, s.room.bound = checkpointEvery, walPagesBound
 	s.room.w, s.room.wish, s.room.stop = w, make(chan struct{}, 1), make(chan struct{})
@@ -70,24 +77,28 @@ func (s *Store) committed() {
 func (s *Store) checkpoint() {
 	s.room.mu.Lock()
 	defer s.room.mu.Unlock()
-	pages, err := s.move("PRAGMA wal_checkpoint(PASSIVE)")
+	pages, _, err := s.move("PRAGMA wal_checkpoint(PASSIVE)")
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	if err == nil {
-		mode := "PRAGMA wal_checkpoint(PASSIVE)"
-		if pages > s.room.bound {
-			mode = "PRAGMA wal_checkpoint(RESTART)"
+		if pages > max(s.room.bound, s.room.later) {
+			var kept bool
+			_, kept, err = s.move("PRAGMA wal_checkpoint(RESTART)")
+			if s.room.later = 0; kept { // somebody reads for long, as fsck does: ask again when the WAL has doubled
+				s.room.later = 2 * pages
+			}
+		} else {
+			_, _, err = s.move("PRAGMA wal_checkpoint(PASSIVE)")
 		}
-		_, err = s.move(mode)
 	}
 	if err != nil && fatal(err) && s.failed == nil {
 		s.failed = err
 	}
 }
 
-// move runs a checkpoint and returns the pages the WAL had.
-func (s *Store) move(statement string) (pages int, err error) {
+// move runs a checkpoint and returns the pages the WAL had, and whether a reader kept it from its end.
+func (s *Store) move(statement string) (pages int, kept bool, err error) {
 	var busy, moved int
 	_, err = s.room.w.row(statement, nil, &busy, &pages, &moved)
-	return pages, err
+	return pages, busy != 0, err
 }

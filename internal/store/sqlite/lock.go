@@ -43,4 +43,9 @@ func lockFile(path string) (*fileLock, error) {
 	return &fileLock{f}, nil
 }
 
-func (l *fileLock) release() error { return l.f.Close() }
+func (l *fileLock) release() error {
+	if l == nil { // a store opened for reading only
+		return nil
+	}
+	return l.f.Close()
+}

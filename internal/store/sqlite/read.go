@@ -23,7 +23,11 @@ func (s *Store) each(ctx context.Context, text string, args []any, fn func(scann
 	if s.observe != nil {
 		s.observe(text, args)
 	}
-	rows, err := s.readers.QueryContext(ctx, text, args...)
+	query := s.readers.QueryContext
+	if s.moment != nil {
+		query = s.moment.QueryContext
+	}
+	rows, err := query(ctx, text, args...)
 	if err != nil {
 		return classify(err)
 	}

@@ -35,6 +35,7 @@ type Store struct {
 	lock    *fileLock
 	writers *sql.DB
 	readers *sql.DB
+	moment  *sql.Tx    // of a store that was opened for reading only: what everything is read in; nil for others
 	turn    sync.Mutex // held by whoever writes
 	durable *writer    // synced
 	lazy    *writer    // not synced
@@ -184,6 +185,9 @@ func (s *Store) release() error {
 		if w != nil {
 			errs = append(errs, w.close())
 		}
+	}
+	if s.moment != nil {
+		errs = append(errs, s.moment.Rollback())
 	}
 	if s.readers != nil {
 		errs = append(errs, s.readers.Close())

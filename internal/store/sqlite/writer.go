@@ -89,6 +89,9 @@ func (s *Store) transact(ctx context.Context, w *writer, fn func(w *writer) erro
 		return err
 	}
 	defer leave()
+	if s.moment != nil {
+		return frozen()
+	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	if s.failed != nil {

@@ -46,7 +46,7 @@ CREATE TABLE transfers (
     at     INTEGER NOT NULL,
     note   TEXT NOT NULL,
     PRIMARY KEY (shard, seq, n),
-    CHECK (debit <> credit)
+    CHECK (debit <> credit OR kind = 'post')
 ) WITHOUT ROWID;
 CREATE INDEX transfers_at ON transfers (at);
 CREATE INDEX transfers_debit ON transfers (debit, at);
