@@ -265,7 +265,7 @@ func (d *canned) history() []sample {
 // pages lists what is worth looking at with these data, for a viewer.
 func (d *canned) pages(v fixedViewer) []string {
 	if v.role == "" {
-		return []string{"/login", "/admin", "/help"}
+		return []string{"/login", "/admin", "/join", "/help"}
 	}
 	out := []string{"/"}
 	jobs := v.role != cloudcrowd.RoleOwner

@@ -20,6 +20,12 @@ func (c *Console) admin(w http.ResponseWriter, r *http.Request) {
 	c.plainPage(w, r, "admin", page{Title: "Sign in", Viewer: v, V: loginView{Next: c.url("/")}})
 }
 
+// join is where a join link, or its QR code, leads a browser: it says what to do with it. The secret stands behind the # and stays in the browser.
+func (c *Console) join(w http.ResponseWriter, r *http.Request) {
+	v, _ := c.who(r)
+	c.plainPage(w, r, "join", page{Title: "Join", Viewer: v})
+}
+
 func (c *Console) help(w http.ResponseWriter, r *http.Request) {
 	v, _ := c.who(r)
 	c.plainPage(w, r, "help", page{Title: "Help", Section: "help", Viewer: v, V: nil})

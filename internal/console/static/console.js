@@ -232,6 +232,13 @@ document.addEventListener("keydown", (ev) => {
   ev.preventDefault();
 });
 
+// ---- a join link opened in a browser: the command with the whole link, ready to copy ---------------------------------------------------------------
+const joining = document.getElementById("join-command");
+if (joining && location.hash) {
+  joining.textContent = `cloudcrowd worker --join '${location.href.replaceAll("'", "%27")}'`;
+  document.getElementById("join-copy").dataset.copy = joining.textContent;
+}
+
 // ---- signing in by the admin link: the token behind the # is posted, never part of an address a server sees --------------------------------------
 const admin = document.querySelector("[data-admin]");
 if (admin) {
