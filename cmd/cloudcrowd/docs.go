@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
+//go:generate go test . -run ManualIsUpToDate -update
+
 // writeManual writes all manual pages as one Markdown document, docs/cli.md.
 func writeManual(w io.Writer, root *cobra.Command) {
 	fmt.Fprint(w, "# The command line\n\nEvery page below is what `cloudcrowd help COMMAND` prints. `make generate` writes this file.\n\n")
