@@ -211,6 +211,19 @@ func (l *loop) step(ctx context.Context, batch []command) error {
 			}
 			batch[i].done(insufficient(short))
 			batch = slices.Delete(batch, i, i+1)
+		case cloudcrowd.CodeOf(err) == cloudcrowd.Internal && len(batch) > 1:
+			// A defect, not the disk: one command must not stop the others. Each is decided by itself.
+			l.m.log.Error("a batch was refused; its commands are tried one by one", "err", err)
+			if err := l.reload(ctx); err != nil {
+				l.fail(batch, err)
+				return fmt.Errorf("reading the shard back: %w", err)
+			}
+			for i := range batch {
+				if err := l.step(ctx, batch[i:i+1]); err != nil {
+					return err
+				}
+			}
+			return nil
 		default:
 			l.noteTrouble(err)
 			if rerr := l.reload(ctx); rerr != nil {

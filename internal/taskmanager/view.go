@@ -45,11 +45,8 @@ func jobView(m *Manager, st *lifecycle.State, j *lifecycle.Job, now cloudcrowd.T
 		}
 	}
 	v.Hold = cloudcrowd.Hold{Job: j.ID, Account: j.Account, Amount: j.Budget, Posted: j.Posted, State: cloudcrowd.HoldPending, At: j.SubmittedAt}
-	if j.State.Ended() {
-		v.Hold.State = cloudcrowd.HoldVoided
-		if j.Posted == j.Budget {
-			v.Hold.State = cloudcrowd.HoldPosted
-		}
+	if j.Hold != "" {
+		v.Hold.State = j.Hold
 	}
 	return v
 }

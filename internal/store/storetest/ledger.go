@@ -137,7 +137,7 @@ func refusedBatches(t *testing.T, s store.Store) {
 		"end as posted with a rest":  func(b *store.Batch) { end(b, jobID(1), cloudcrowd.HoldPosted) },
 		"transfer of nothing":        raw(cloudcrowd.TransferIssue, cloudcrowd.IssuerAccount, "anna", 0),
 		"negative transfer":          raw(cloudcrowd.TransferIssue, cloudcrowd.IssuerAccount, "anna", -3),
-		"transfer to itself":         raw(cloudcrowd.TransferPost, "anna", "anna", 1),
+		"transfer to itself":         raw(cloudcrowd.TransferIssue, "anna", "anna", 1),
 		"transfer of unknown kind":   raw("gift", "anna", "bert", 1),
 		"transfer without account":   raw(cloudcrowd.TransferIssue, cloudcrowd.IssuerAccount, "", 1),
 		"same id twice":              func(b *store.Batch) { issue(b, "anna", 1); issue(b, "anna", 1); b.Transfers[1].ID = b.Transfers[0].ID },

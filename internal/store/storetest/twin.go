@@ -36,7 +36,7 @@ func (p *plain) commit(b store.Batch) string {
 		p.holds[h.Job] = h
 	}
 	for _, t := range b.Transfers {
-		if t.Debit == t.Credit {
+		if t.Debit == t.Credit && t.Kind != cloudcrowd.TransferPost {
 			return "defect"
 		}
 		if t.Kind == cloudcrowd.TransferPost {
