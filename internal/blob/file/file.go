@@ -27,6 +27,7 @@ import (
 // Store is a blob store in a directory. Its methods are safe for concurrent use.
 type Store struct {
 	dir     string
+	reading bool // opened by OpenReadOnly
 	folders [256]folder
 	failed  atomic.Pointer[error] // a sync failed: why every further write is refused
 
@@ -49,6 +50,31 @@ func Open(dir string) (*Store, error) {
 			Hint: "check that its disk is not full and that this user may write to it", Err: err}
 	}
 	return s, nil
+}
+
+// OpenReadOnly opens the store in dir beside the process that owns it, or on a disk that cannot be written: it removes and creates nothing, and
+// Put, Create and Delete answer code Forbidden. Errors: code NotFound if there is no such directory.
+func OpenReadOnly(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, &cloudcrowd.Error{Code: cloudcrowd.NotFound, Msg: "there is no directory of blobs at " + dir, Hint: "give the data folder of a server", Err: err}
+	}
+	s := &Store{dir: dir, reading: true, damaged: map[cloudcrowd.Digest]bool{}}
+	for i := range s.folders {
+		s.folders[i].path = filepath.Join(dir, fmt.Sprintf("%02x", i))
+	}
+	return s, nil
+}
+
+// forbidden is the answer to whoever wants to write to a store opened for reading only; nil for others.
+func (s *Store) forbidden() error {
+	if !s.reading {
+		return nil
+	}
+	return cloudcrowd.Errorf(cloudcrowd.Forbidden, "the blobs were opened for reading only")
 }
 
 func (s *Store) prepare() error {
@@ -118,6 +144,9 @@ func begin(ctx context.Context, d cloudcrowd.Digest) error {
 func (s *Store) List(ctx context.Context, fn func(blob.Info) error) error {
 	for i := range s.folders {
 		entries, err := os.ReadDir(s.folders[i].path) // sorted by name
+		if s.reading && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return s.explain("", err)
 		}
@@ -147,6 +176,9 @@ func (s *Store) List(ctx context.Context, fn func(blob.Info) error) error {
 // Delete implements blob.Store. It is not synced: a crash may bring the blob back.
 func (s *Store) Delete(ctx context.Context, d cloudcrowd.Digest) error {
 	if err := begin(ctx, d); err != nil {
+		return err
+	}
+	if err := s.forbidden(); err != nil {
 		return err
 	}
 	if err := os.Remove(s.path(d)); err != nil {

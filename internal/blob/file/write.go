@@ -11,8 +11,11 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
 )
 
-// writable refuses writes after a failed sync: the system may have dropped the bytes and would not say so a second time.
+// writable refuses writes to a store opened for reading only, and after a failed sync: the system may have dropped the bytes and would not say so a second time.
 func (s *Store) writable() error {
+	if err := s.forbidden(); err != nil {
+		return err
+	}
 	if err := s.failed.Load(); err != nil {
 		return &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: "the disk holding the blobs failed earlier; nothing is stored until the server is restarted",
 			Hint: "see the system's log for the disk, then restart the server", Err: *err}
