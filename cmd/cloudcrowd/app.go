@@ -101,12 +101,9 @@ func (a *app) notef(format string, args ...any) {
 
 // object prints a value as one line of JSON.
 func (a *app) object(v any) error {
-	line, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(a.stdout, "%s\n", line)
-	return err
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false) // links stay as they are
+	return e.Encode(v)
 }
 
 // list prints rows as JSON, one a line, with --json, otherwise as a table or, if there are none, the sentence that says what would make some.

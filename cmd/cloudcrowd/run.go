@@ -139,7 +139,7 @@ func (a *app) runJob(ctx context.Context, api *client.Client, job *jobFile, r ru
 	}
 	a.notef("job %s  %s\n\n", id, a.errInk.dim(console))
 	if a.json {
-		if err := a.object(map[string]any{"job": id, "state": submitted.State, "console": console}); err != nil {
+		if err := a.object(outcome{State: submitted.State, Job: id, Name: spec.Name, Console: console}); err != nil {
 			return outcome{}, err
 		}
 	}
