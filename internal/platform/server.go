@@ -67,9 +67,11 @@ type Server struct {
 	invite   string
 	served   chan error
 	cancel   context.CancelFunc
-	once     sync.Once
-	stopErr  error
-	stopped  chan struct{}
+
+	stopConsole func()
+	once        sync.Once
+	stopErr     error
+	stopped     chan struct{}
 }
 
 // Files of a data directory.
@@ -153,7 +155,14 @@ func (s *Server) assemble(ctx context.Context, signer *authz.Signer) error {
 		return err
 	}
 	web := console.New(console.Config{Backend: s.manager, Blobs: s.blobs, Directory: s.store, Auth: principals{}, Version: s.cfg.Version, SignOut: "/session/end",
-		JoinLink: s.makeJoinLink})
+		JoinLink: s.makeJoinLink, Log: s.log})
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	sampling := make(chan struct{})
+	go func() { // samples the overview's figures until the server stops
+		defer close(sampling)
+		_ = web.Run(background) // ends with its context
+	}()
+	s.stopConsole = func() { stop(); <-sampling }
 	s.api, err = api.New(api.Config{Backend: s.manager, Blobs: s.blobs, Directory: s.store, Signer: signer, Version: s.cfg.Version, PublicURL: s.url, Pin: s.pin,
 		Strict: s.cfg.Domain != "", Console: web, Worker: s.gateway.Handler(), Log: s.log})
 	return err
@@ -251,6 +260,9 @@ func (s *Server) Stop(ctx context.Context) error {
 		}
 		if s.api != nil {
 			s.api.Close()
+		}
+		if s.stopConsole != nil {
+			s.stopConsole()
 		}
 		if s.http != nil {
 			limited, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -17,21 +17,20 @@ import (
 // worker is one simulated machine. It follows the worker protocol: says hello, beats, runs what is leased to it, repeats reports until they are
 // acknowledged.
 type worker struct {
-	w         *world
-	id        cloudcrowd.WorkerID
-	owner     cloudcrowd.AccountID
-	speed     float64 // claimed
-	pace      float64 // true speed
-	slots     int
-	lies      bool
-	vanishes  bool
-	online    bool
-	session   int
-	beating   bool
-	queue     []cloudcrowd.Lease
-	running   map[cloudcrowd.AttemptID]time.Time // start
-	spool     map[cloudcrowd.AttemptID]cloudcrowd.Result
-	cancelled map[cloudcrowd.AttemptID]bool
+	w        *world
+	id       cloudcrowd.WorkerID
+	owner    cloudcrowd.AccountID
+	speed    float64 // claimed
+	pace     float64 // true speed
+	slots    int
+	lies     bool
+	vanishes bool
+	online   bool
+	session  int
+	beating  bool
+	queue    []cloudcrowd.Lease
+	running  map[cloudcrowd.AttemptID]time.Time // start
+	spool    map[cloudcrowd.AttemptID]cloudcrowd.Result
 }
 
 func (k *worker) sessionID() string { return fmt.Sprintf("%s-%d", k.id.Short(), k.session) }

@@ -1,0 +1,46 @@
+# make          lists what there is
+# make verify   what must be clean before a change lands
+
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Packages whose goroutines share memory; the whole tree under -race takes long on two cores.
+RACE = ./client/... ./internal/api/... ./internal/authz/... ./internal/blob/... ./internal/gateway/... ./internal/store/... ./internal/taskmanager/... ./internal/worker/...
+
+.PHONY: help build test verify format vet staticcheck generated race demo bench clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+build: ## the program, in ./cloudcrowd
+	CGO_ENABLED=0 go build -trimpath -o cloudcrowd ./cmd/cloudcrowd
+
+test: ## all tests
+	go test ./...
+
+verify: format vet staticcheck generated race ## everything a change must pass besides the tests
+
+format: ## fails if gofmt would change a file
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+
+vet: ## go vet, for every system
+	go vet ./...
+	GOOS=windows go vet ./cmd/... ./internal/worker/... ./internal/sandbox/...
+	GOOS=darwin go vet ./cmd/... ./internal/worker/... ./internal/sandbox/...
+
+staticcheck: ## staticcheck
+	$(STATICCHECK) ./...
+
+generated: ## fails if a generated file is not what its source makes
+	go generate ./internal/wire/...
+	@git diff --exit-code --stat -- internal/wire || { echo "generated files are not up to date"; exit 1; }
+
+race: ## race detector on packages with shared memory
+	go test -race -short -timeout 20m $(RACE)
+
+demo: ## the main job for real: server, four workers (one lies), the spectrum of a genome
+	go run ./cmd/cloudcrowd demo
+
+bench: ## tasks per second through a real server, every commit synced
+	go run ./cmd/cloudcrowd bench dispatch --tasks 20000 --workers 4
+
+clean: ## removes what build made
+	rm -f cloudcrowd
