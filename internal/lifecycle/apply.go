@@ -186,6 +186,9 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 		a.Result = e.Result
 	}
 	p := s.part(j, a.Worker, a.Owner)
+	if a.Deferred { // it was being checked again, and what was owed for it was never confirmed
+		s.forgive(j, st, t, a, p, out)
+	}
 	switch e.State {
 	case cloudcrowd.AttemptFailed:
 		a.CoreSeconds = e.CoreSeconds
@@ -260,12 +263,7 @@ func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
 			a.State = cloudcrowd.AttemptRefused
 			a.Verdict = fmt.Sprintf("refused: its result %s differs from %s, which %d independent parties returned", a.Digest.Short(), canon.Digest.Short(), len(parties))
 			if a.Deferred { // accepted alone before, never paid out
-				j.Deferred -= a.Charge
-				t.Cost -= a.Charge
-				st.Cost -= a.Charge
-				a.Charge, a.Fee, a.Deferred = 0, 0, false
-				r.Unchecked--
-				p.Accepted--
+				s.forgive(j, st, t, a, p, out)
 			}
 			r.Invalid++
 			r.Streak, r.LastInvalid = 0, at
@@ -299,6 +297,16 @@ func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
 	delete(st.open, e.Task.Index)
 	out.Tasks = append(out.Tasks, e.Task)
 	j.refresh(at)
+}
+
+// forgive takes back what was owed for a result that was accepted alone.
+func (s *State) forgive(j *Job, st *Stage, t *Task, a *Attempt, p *Part, out *Out) {
+	j.Deferred -= a.Charge
+	t.Cost -= a.Charge
+	st.Cost -= a.Charge
+	a.Charge, a.Fee, a.Deferred = 0, 0, false
+	s.record(a.Worker, out).Unchecked--
+	p.Accepted--
 }
 
 func (s *State) applyFailed(e *TaskFailed, at cloudcrowd.Time, out *Out) {
@@ -357,7 +365,7 @@ func (s *State) applyJobEnded(e *JobEnded, at cloudcrowd.Time, out *Out) {
 			}
 		}
 	}
-	j.State, j.Reason, j.EndedAt = e.State, e.Reason, at
+	j.State, j.Reason, j.EndedAt, j.Hold = e.State, e.Reason, at, e.Hold
 	s.learn(j, at)
 	out.Money.Finish(e.Job, e.Hold)
 	out.Jobs = append(out.Jobs, e.Job)

@@ -133,6 +133,9 @@ func (a *assigner) openTasks(src source) {
 		if src.job.State.Ended() || a.planned <= 0 {
 			return
 		}
+		if !src.job.Sourced(src.stage, st.Tasks[ti]) {
+			continue
+		}
 		id := cloudcrowd.TaskID{Job: src.job.ID, Stage: int32(src.stage), Index: ti}
 		for range st.Tasks[ti].Wanted() {
 			if !a.serve(src, id, st.Tasks[ti]) {
@@ -276,8 +279,10 @@ func (a *assigner) affordable(j *Job, i int, core float64) bool {
 	if a.d.reserve(j, i, core) <= j.Available() {
 		return true
 	}
-	if j.Reserved > 0 {
-		return false // something may still be released
+	for _, st := range j.Stages {
+		if st.Running > 0 {
+			return false // something may still be released
+		}
 	}
 	if market.Ceiling(a.d.Prices, core, j.Spec.Stages[i].Resources) <= j.Available() {
 		return true

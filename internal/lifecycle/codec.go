@@ -9,9 +9,10 @@ import (
 )
 
 // Events and snapshots are CBOR with small integer keys: compact, exact, and readable by later versions, which skip fields they do not know.
+// Text that is not UTF-8 (a unit a program listed, an error that quotes a file) is read back as it was written: refusing it would leave a shard that cannot start.
 var (
 	encMode, _ = cbor.EncOptions{Sort: cbor.SortCoreDeterministic}.EncMode()
-	decMode, _ = cbor.DecOptions{MaxArrayElements: 1 << 27, MaxMapPairs: 1 << 27}.DecMode()
+	decMode, _ = cbor.DecOptions{MaxArrayElements: 1 << 27, MaxMapPairs: 1 << 27, UTF8: cbor.UTF8DecodeInvalid}.DecMode()
 )
 
 // EncodeEvents packs a batch.

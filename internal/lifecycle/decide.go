@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -40,7 +41,10 @@ func (d *Decider) emit(ev Event) {
 // Submit accepts a job under the given id. The caller has validated the spec. A key seen before returns the job it made then.
 func (d *Decider) Submit(id cloudcrowd.JobID, account cloudcrowd.AccountID, key string, spec cloudcrowd.JobSpec) (cloudcrowd.JobID, error) {
 	if k, ok := d.State.Keys[string(account)+"/"+key]; ok && key != "" {
-		return cloudcrowd.JobID(k.Made), nil
+		if made := cloudcrowd.JobID(k.Made); made.Valid() {
+			return made, nil
+		}
+		return "", keyUsed(key)
 	}
 	if spec.Budget <= 0 {
 		return "", cloudcrowd.Fieldf("budget", "the budget must be positive")
@@ -57,6 +61,9 @@ func (d *Decider) Submit(id cloudcrowd.JobID, account cloudcrowd.AccountID, key 
 // Issue creates credits in an account and returns the id of the transfer.
 func (d *Decider) Issue(to cloudcrowd.AccountID, amount cloudcrowd.Credits, by cloudcrowd.AccountID, note, key string) (string, error) {
 	if k, ok := d.State.Keys[string(by)+"/"+key]; ok && key != "" {
+		if cloudcrowd.JobID(k.Made).Valid() {
+			return "", keyUsed(key)
+		}
 		return k.Made, nil
 	}
 	switch {
@@ -67,6 +74,10 @@ func (d *Decider) Issue(to cloudcrowd.AccountID, amount cloudcrowd.Credits, by c
 	}
 	d.emit(Event{CreditsIssued: &CreditsIssued{To: to, Amount: amount, By: by, Note: note, Key: key}})
 	return d.Out.lastIssue, nil
+}
+
+func keyUsed(key string) error {
+	return cloudcrowd.Errorf(cloudcrowd.Conflict, "the idempotency key %q was used for something else", key).WithHint("use a new key for every new request")
 }
 
 // Indexed takes the index of a stage's divisible input.
@@ -206,7 +217,8 @@ func (d *Decider) Report(w cloudcrowd.WorkerID, id cloudcrowd.AttemptID, r cloud
 	if j.State.Ended() || a.Round != t.Round || t.Canonical != 0 && t.State == cloudcrowd.TaskDone || a.State != cloudcrowd.AttemptLeased && !late {
 		return true // a duplicate, or no longer wanted
 	}
-	core := market.CoreSeconds(r.Usage, a.Speed, float64(d.At-a.LeasedAt)/1e6, j.Spec.Stages[id.Task.Stage].Resources.Cores)
+	observed := math.Max(float64(d.At-a.LeasedAt)/1e6, 1e-6) // a clock that was set back must not make any claim believable
+	core := market.CoreSeconds(r.Usage, a.Speed, observed, j.Spec.Stages[id.Task.Stage].Resources.Cores)
 	if r.Outcome != cloudcrowd.Succeeded {
 		if late {
 			return true

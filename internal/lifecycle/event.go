@@ -103,8 +103,8 @@ type TaskFailed struct {
 	Paid   []Paid            `cbor:"3,keyasint,omitempty"` // workers who agree that the program is at fault
 }
 
-// TaskReopened: a result that was accepted alone is checked again, because its worker was caught (Again), or work done on a wrong result is redone
-// (a new round: Canonical of an earlier stage has changed).
+// TaskReopened: a result that was accepted alone is checked again, because its worker was caught; or, with Redo, work done on a wrong result is done
+// again in a new round, because the canonical result of an earlier stage has changed.
 type TaskReopened struct {
 	Task   cloudcrowd.TaskID `cbor:"1,keyasint"`
 	Quorum int               `cbor:"2,keyasint"`

@@ -94,6 +94,22 @@ func (j *Job) nextNode(i int) (node, bool) {
 	return node{}, false
 }
 
+// Sourced reports whether everything a task reads is there. What it was carved from may be gone for a while: a result before it is checked again,
+// or done anew.
+func (j *Job) Sourced(i int, t *Task) bool {
+	spec := &j.Spec.Stages[i]
+	name := streamsFrom(spec)
+	if name == "" {
+		return true // its stage runs only while the stages before it are done
+	}
+	up := j.Spec.StageIndex(name)
+	if spec.Merge != nil {
+		return j.sourcesDone(i, up, int(t.Level), t.Unit.Lo, t.Unit.Hi)
+	}
+	_, ok := j.Part(up, t.Unit.Lo)
+	return ok
+}
+
 func (j *Job) sourcesDone(i, up, level int, lo, hi int64) bool {
 	for k := lo; k < hi; k++ {
 		if level == 0 {

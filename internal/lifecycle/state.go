@@ -52,6 +52,7 @@ type Job struct {
 	Failed      int64                         `cbor:"16,keyasint,omitempty"`
 	Notes       []string                      `cbor:"17,keyasint,omitempty"` // what happened, in sentences
 	Workers     map[cloudcrowd.WorkerID]*Part `cbor:"18,keyasint,omitempty"`
+	Hold        cloudcrowd.HoldState          `cbor:"19,keyasint,omitempty"` // how its hold ended; empty while it is pending
 }
 
 // Part is what one worker did for a job.
