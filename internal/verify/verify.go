@@ -84,7 +84,7 @@ func ForTask(v cloudcrowd.Verify, r cloudcrowd.Record, trusted bool, lottery flo
 // error rate e and the others from newcomers; at least 2, at most MaxReplicas.
 func Replicas(confidence, e float64) int {
 	newcomer := ErrorRate(cloudcrowd.Record{})
-	p, n := math.Min(e, newcomer), 1
+	p, n := e, 1
 	for p > (1-confidence)*(1+1e-9) && n < MaxReplicas {
 		p *= newcomer
 		n++
