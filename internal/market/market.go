@@ -56,7 +56,10 @@ func Gross(p cloudcrowd.Prices, coreSeconds, wallSeconds float64, peakMemoryByte
 
 // Fee is the platform's part of gross, rounded down.
 func Fee(p cloudcrowd.Prices, gross cloudcrowd.Credits) cloudcrowd.Credits {
-	return cloudcrowd.Credits(math.Floor(float64(gross) * math.Min(math.Max(p.FeePercent, 0), 100) / 100))
+	if !(p.FeePercent > 0) || gross <= 0 {
+		return 0
+	}
+	return min(cloudcrowd.Credits(math.Floor(float64(gross)*math.Min(p.FeePercent, 100)/100)), gross)
 }
 
 // Ceiling is what one attempt may cost at most within a time on the reference core, for reserving budget before it runs.
