@@ -160,13 +160,14 @@ func (w *Worker) fits(bytes int64) bool {
 	if w.MemoryBytes <= 0 {
 		return true
 	}
-	used := bytes
-	running := 0
+	held := make([]int64, 0, len(w.Held))
 	for _, h := range w.Held {
-		if running++; running >= w.Slots {
-			break
-		}
-		used += h.MemoryBytes
+		held = append(held, h.MemoryBytes)
+	}
+	slices.Sort(held)
+	used := bytes
+	for _, other := range held[max(len(held)-max(w.Slots, 1)+1, 0):] { // the largest that may run beside it
+		used += other
 	}
 	return used <= w.MemoryBytes
 }
