@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/ledger"
@@ -88,6 +89,8 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, open: map[int32]struct{}{}})
 	}
 	s.Jobs[e.Job] = j
+	place, _ := slices.BinarySearch(s.running, e.Job)
+	s.running = slices.Insert(s.running, place, e.Job)
 	s.noteKey(e.Account, e.Key, string(e.Job), at)
 	out.Money.Hold(cloudcrowd.Hold{Job: e.Job, Account: e.Account, Amount: e.Spec.Budget, State: cloudcrowd.HoldPending, At: at})
 	out.Jobs = append(out.Jobs, e.Job)
@@ -366,6 +369,9 @@ func (s *State) applyJobEnded(e *JobEnded, at cloudcrowd.Time, out *Out) {
 		}
 	}
 	j.State, j.Reason, j.EndedAt, j.Hold = e.State, e.Reason, at, e.Hold
+	if place, found := slices.BinarySearch(s.running, e.Job); found {
+		s.running = slices.Delete(s.running, place, place+1)
+	}
 	s.learn(j, at)
 	out.Money.Finish(e.Job, e.Hold)
 	out.Jobs = append(out.Jobs, e.Job)

@@ -49,8 +49,8 @@ func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) [
 
 // anyFailures reports whether a task waits that has failed somewhere: it may have to fail everywhere even if no slot is free.
 func (d *Decider) anyFailures() bool {
-	for _, j := range d.State.Jobs {
-		if j.Failed > 0 && !j.State.Ended() {
+	for _, id := range d.State.running {
+		if d.State.Jobs[id].Failed > 0 {
 			return true
 		}
 	}
@@ -60,7 +60,7 @@ func (d *Decider) anyFailures() bool {
 func (d *Decider) sources() []source {
 	running := map[cloudcrowd.AccountID]int64{}
 	var list []source
-	for n, id := range d.State.order() {
+	for n, id := range d.State.Running() {
 		j := d.State.Jobs[id]
 		if j.State.Ended() {
 			continue

@@ -2,6 +2,8 @@ package lifecycle
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"cloudcrowd.dev/cloudcrowd"
 )
@@ -10,8 +12,18 @@ import (
 // every commit and fsck after every replay.
 func (s *State) Check() []string {
 	var bad []string
-	for _, id := range s.order() {
+	running := 0
+	for _, id := range slices.Sorted(maps.Keys(s.Jobs)) {
+		if !s.Jobs[id].State.Ended() {
+			running++
+			if _, found := slices.BinarySearch(s.running, id); !found {
+				bad = append(bad, fmt.Sprintf("job %s: it runs but is not among the running jobs", id))
+			}
+		}
 		bad = append(bad, s.Jobs[id].check()...)
+	}
+	if running != len(s.running) {
+		bad = append(bad, fmt.Sprintf("%d jobs run, %d are listed as running", running, len(s.running)))
 	}
 	return bad
 }

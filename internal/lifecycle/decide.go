@@ -133,7 +133,7 @@ func (d *Decider) Cancel(job cloudcrowd.JobID, reason string) error {
 
 // Tick ends jobs past their deadline.
 func (d *Decider) Tick() {
-	for _, id := range d.State.order() {
+	for _, id := range d.State.Running() {
 		if j := d.State.Jobs[id]; j.State == cloudcrowd.JobRunning && j.Deadline > 0 && d.At >= j.Deadline {
 			done, total := 0, 0
 			for _, st := range j.Stages {
@@ -145,16 +145,6 @@ func (d *Decider) Tick() {
 			d.end(id, cloudcrowd.JobFailed, fmt.Sprintf("the deadline of %s passed with %d of %d stages done", j.Spec.Deadline, done, total), cloudcrowd.HoldExpired)
 		}
 	}
-}
-
-// order lists jobs by submission: ids sort by time.
-func (s *State) order() []cloudcrowd.JobID {
-	ids := make([]cloudcrowd.JobID, 0, len(s.Jobs))
-	for id := range s.Jobs {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 // end stops all attempts and ends the job.
@@ -416,7 +406,7 @@ func (d *Decider) cancelLeased(id cloudcrowd.TaskID, t *Task) {
 
 // recheck reopens what a caught worker had accepted alone in jobs that still run: those results are unpaid until confirmed by others.
 func (d *Decider) recheck(w cloudcrowd.WorkerID) {
-	for _, id := range d.State.order() {
+	for _, id := range d.State.Running() {
 		j := d.State.Jobs[id]
 		if j.State.Ended() || j.Workers[w] == nil {
 			continue

@@ -5,6 +5,8 @@
 package lifecycle
 
 import (
+	"slices"
+
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/decompose"
 )
@@ -17,6 +19,8 @@ type State struct {
 	Records map[cloudcrowd.WorkerID]*cloudcrowd.Record `cbor:"4,keyasint,omitempty"`
 	Keys    map[string]Key                             `cbor:"5,keyasint,omitempty"` // idempotency keys, "account/key"
 	Rates   map[string]Rate                            `cbor:"6,keyasint,omitempty"` // by RateKey, learned from ended jobs; for plans
+
+	running []cloudcrowd.JobID // jobs that have not ended, by id and so by submission; derived
 }
 
 // Rate is what running a program on a kind of input has cost before.
@@ -174,7 +178,11 @@ func (s *State) init() {
 	if s.Rates == nil {
 		s.Rates = map[string]Rate{}
 	}
+	s.running = nil
 	for _, j := range s.Jobs {
+		if !j.State.Ended() {
+			s.running = append(s.running, j.ID)
+		}
 		if j.Workers == nil {
 			j.Workers = map[cloudcrowd.WorkerID]*Part{}
 		}
@@ -182,7 +190,11 @@ func (s *State) init() {
 			st.derive()
 		}
 	}
+	slices.Sort(s.running)
 }
+
+// Running lists the jobs that have not ended, oldest first. The list is the caller's.
+func (s *State) Running() []cloudcrowd.JobID { return slices.Clone(s.running) }
 
 func (s *Stage) derive() {
 	s.open = map[int32]struct{}{}

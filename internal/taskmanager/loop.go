@@ -14,6 +14,9 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
+// expireEvery is how often leases are looked over: far more often than any lease ends, far less often than batches are decided.
+const expireEvery = cloudcrowd.Time(200_000)
+
 // loop owns a shard's state. Only its goroutine touches it.
 type loop struct {
 	m        *Manager
@@ -29,6 +32,7 @@ type loop struct {
 	readOnly string // why nothing can be committed; "" if all is well
 	rows     int64  // since the last snapshot
 	snapped  cloudcrowd.Time
+	expired  cloudcrowd.Time // when leases were last looked over
 	meter    meter
 }
 
@@ -100,7 +104,15 @@ func (l *loop) reload(ctx context.Context) error {
 	}
 	// The list leaves the snapshot out; the whole journal tells the same.
 	head.Snapshot, head.SnapshotSeq = l.project.snapshot()
-	st, err := load(ctx, l.m.cfg.Store, l.m.cfg.Shard, head, nil)
+	// A commit whose answer was lost may have been written all the same; what it did was not told to the tables and watchers yet.
+	known := l.project.queued()
+	st, err := load(ctx, l.m.cfg.Store, l.m.cfg.Shard, head, func(st *lifecycle.State, row store.Row, events []lifecycle.Event, out *lifecycle.Out) {
+		if row.Seq > known {
+			l.st = st
+			l.project.add(rowsOf(l.m, st, row.Seq, row.At, out))
+			l.m.feed.publish(l.events(&lifecycle.Decider{Events: events, At: row.At}))
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -302,8 +314,11 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 	}
 	d.Tick()
 	l.absorb(d)
-	l.expire(d)
-	l.absorb(d)
+	if d.At-l.expired >= expireEvery {
+		l.expired = d.At
+		l.expire(d)
+		l.absorb(d)
+	}
 	if l.readOnly == "" {
 		l.leased = d.Assign(l.open(), d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
 		l.absorb(d)
@@ -393,7 +408,9 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 		}
 	}
 	l.send()
-	l.performAll()
+	if len(d.Events) > 0 || len(batch) == 0 { // a quiet tick too: what could not be done before is tried again
+		l.performAll()
+	}
 	l.housekeep(d.At)
 }
 

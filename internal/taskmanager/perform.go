@@ -32,11 +32,8 @@ type work struct {
 
 // performAll starts what the state asks for and is not under way.
 func (l *loop) performAll() {
-	for _, id := range sortedJobs(l.st.Jobs) {
+	for _, id := range l.st.Running() {
 		j := l.st.Jobs[id]
-		if j.State.Ended() {
-			continue
-		}
 		for i, st := range j.Stages {
 			switch st.State {
 			case cloudcrowd.StagePreparing:
@@ -158,13 +155,4 @@ func (l *loop) merging(j *lifecycle.Job, i int, basis cloudcrowd.Digest) func(co
 
 func payloadOf(j *lifecycle.Job, id cloudcrowd.TaskID) (cloudcrowd.Payload, error) {
 	return decompose.Payload(j.Facts(id))
-}
-
-func sortedJobs[V any](m map[cloudcrowd.JobID]V) []cloudcrowd.JobID {
-	ids := make([]cloudcrowd.JobID, 0, len(m))
-	for id := range m {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }

@@ -41,6 +41,16 @@ func newProjector(m *Manager, to int64, head store.Head) *projector {
 
 func (p *projector) start() { go p.run() }
 
+// queued is the last journal row that is in the tables or waits to be written to them.
+func (p *projector) queued() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.pending); n > 0 {
+		return p.pending[n-1].To
+	}
+	return p.to
+}
+
 // add queues what one journal row did.
 func (p *projector) add(rows store.Projected) {
 	p.mu.Lock()

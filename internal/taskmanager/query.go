@@ -42,8 +42,10 @@ func (m *Manager) Job(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.Job,
 func (m *Manager) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]cloudcrowd.JobSummary, string, error) {
 	limit := clampLimit(p.Limit)
 	var open []cloudcrowd.JobSummary
+	inMemory := map[cloudcrowd.JobID]bool{}
 	err := m.view(ctx, func(l *loop) {
-		for _, j := range l.st.Jobs {
+		for id, j := range l.st.Jobs {
+			inMemory[id] = true
 			if matches(j, f) {
 				open = append(open, summary(j, l.now(), l))
 			}
@@ -51,10 +53,6 @@ func (m *Manager) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]
 	})
 	if err != nil {
 		return nil, "", err
-	}
-	inMemory := map[cloudcrowd.JobID]bool{}
-	for _, s := range open {
-		inMemory[s.ID] = true
 	}
 	// The tables lag behind memory and hold open jobs as they were at submission: what memory says wins. Their cursor is opaque, so the page is
 	// found by walking it; pages of open jobs are short.
@@ -374,11 +372,8 @@ func (l *loop) status(s *cloudcrowd.ServerStatus) {
 	s.TasksPerSecond, s.CreditsPerHour = l.meter.rates(now)
 	s.ReadOnly = l.readOnly
 	oldest := now
-	for _, id := range sortedJobs(l.st.Jobs) {
+	for _, id := range l.st.Running() {
 		j := l.st.Jobs[id]
-		if j.State.Ended() {
-			continue
-		}
 		s.JobsRunning++
 		for _, st := range j.Stages {
 			s.TasksRunning += int(st.Running)

@@ -273,6 +273,9 @@ func (l *loop) open() []*scheduler.Worker {
 // send delivers what the batch has put together, leases included.
 func (l *loop) send() {
 	for _, id := range l.leased {
+		if _, _, _, a := l.st.Find(id); a == nil || a.State != cloudcrowd.AttemptLeased {
+			continue // its job ended in the same batch
+		}
 		lease, w, err := l.lease(id)
 		if err != nil {
 			reason := fmt.Sprintf("stage %d cannot be turned into work: %v", id.Task.Stage, err)
