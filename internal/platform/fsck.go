@@ -1,0 +1,166 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/blob/file"
+	"cloudcrowd.dev/cloudcrowd/internal/ledger"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
+)
+
+// FsckOptions tune a check. The zero value checks everything.
+type FsckOptions struct {
+	Quick bool // do not read every blob again, nor the database's indexes: only whether what is referenced is there
+}
+
+// Verdicts of a check.
+const (
+	Clean  = "clean"
+	Faulty = "faulty"
+)
+
+// Problem is one thing that disagrees.
+type Problem struct {
+	Subject string `json:"subject"` // what it is about: "journal row 0/17", "account anna", "task j…-0-3", "blob ab12…"
+	Text    string `json:"text"`    // both values
+}
+
+// FsckReport is what a check found.
+type FsckReport struct {
+	Verdict   string    `json:"verdict"` // Clean or Faulty
+	Problems  []Problem `json:"problems,omitempty"`
+	Omitted   int64     `json:"omitted,omitempty"` // problems beyond MaxProblems
+	Notes     []Problem `json:"notes,omitempty"`   // worth knowing, not wrong
+	Jobs      int64     `json:"jobs"`              // in the journal
+	Tasks     int64     `json:"tasks"`
+	Transfers int64     `json:"transfers"`
+	Blobs     int64     `json:"blobs"` // in the store
+}
+
+// MaxProblems is how many problems, and how many notes, a report lists.
+const MaxProblems = 1000
+
+// Fsck recomputes what a server's data directory says: it replays every shard's journal from its first row and compares balances, holds and
+// transfers, leases, the states of jobs and tasks, snapshots, the readable tables, and the digests of all blobs. It reads only. Beside a running
+// server it judges the one moment at which it began. Whatever disagrees is a Problem; the error says only that the check itself could not be
+// made: code NotFound if there is no database, Conflict if another version wrote it, Unavailable if it cannot be read.
+func Fsck(ctx context.Context, dataDir string, o FsckOptions) (FsckReport, error) {
+	c := &checker{ctx: ctx, o: o, book: ledger.NewBook(), tables: newExpected(), transfers: newExpected(), needed: map[[32]byte]struct{}{}}
+	if err := c.run(dataDir); err != nil {
+		return FsckReport{}, err
+	}
+	c.report.Verdict = Clean
+	if len(c.report.Problems) > 0 {
+		c.report.Verdict = Faulty
+	}
+	return c.report, nil
+}
+
+// checker is one check under way.
+type checker struct {
+	ctx     context.Context
+	o       FsckOptions
+	db      *sqlite.Store
+	blobs   *file.Store          // nil if there is none
+	rows    *taskmanager.Manager // never started; derives what the tables should hold
+	report  FsckReport
+	shards  []*shard
+	workers map[cloudcrowd.WorkerID]cloudcrowd.Worker // registered
+
+	book      *ledger.Book // of all journals
+	balanced  bool         // book could be kept to the end
+	tables    *expected    // rows of the readable tables
+	transfers *expected
+
+	needed map[[32]byte]struct{} // digests whose blobs were looked for
+}
+
+func (c *checker) run(dataDir string) (err error) {
+	if c.blobs, err = file.OpenReadOnly(filepath.Join(dataDir, blobFolder)); err != nil {
+		c.fault("blobs", "%v", err)
+	}
+	if c.db, err = sqlite.OpenSnapshot(c.ctx, filepath.Join(dataDir, databaseFile)); err == nil {
+		defer c.db.Close()
+		c.rows = taskmanager.New(taskmanager.Config{Store: c.db})
+		err = c.database()
+	}
+	if err := c.damage(err); err != nil {
+		return err
+	}
+	return c.damage(c.checkBlobs())
+}
+
+// database checks everything but the bytes of blobs.
+func (c *checker) database() error {
+	bad, err := c.db.Integrity(c.ctx, c.o.Quick)
+	if err := c.damage(err); err != nil {
+		return err
+	}
+	for _, line := range bad {
+		c.fault("the database file", "%s", line)
+	}
+	list, err := c.db.Workers(c.ctx)
+	if err := c.damage(err); err != nil {
+		return err
+	}
+	c.workers = map[cloudcrowd.WorkerID]cloudcrowd.Worker{}
+	for _, w := range list {
+		c.workers[w.ID] = w.Worker
+	}
+	for _, step := range []func() error{c.replayAll, c.checkOpenJobs, c.checkLedger, c.checkTables, c.checkSnapshots} {
+		if err := c.damage(step()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fault notes a problem.
+func (c *checker) fault(subject, format string, args ...any) {
+	if len(c.report.Problems) >= MaxProblems {
+		c.report.Omitted++
+		return
+	}
+	c.report.Problems = append(c.report.Problems, Problem{subject, fmt.Sprintf(format, args...)})
+}
+
+// note notes what is no problem.
+func (c *checker) note(subject, format string, args ...any) {
+	if len(c.report.Notes) < MaxProblems {
+		c.report.Notes = append(c.report.Notes, Problem{subject, fmt.Sprintf(format, args...)})
+	}
+}
+
+// damage turns stored bytes that cannot be read into a problem, once, and passes other errors on.
+func (c *checker) damage(err error) error {
+	p := Problem{}
+	if rotten, ok := errors.AsType[*store.CorruptError](err); ok {
+		p = Problem{rotten.What, rotten.Err.Error()}
+	} else if rotten, ok := errors.AsType[*blob.CorruptError](err); ok {
+		p = Problem{"blob " + string(rotten.Digest), rotten.Err.Error()}
+	} else {
+		return err
+	}
+	if !slices.Contains(c.report.Problems, p) {
+		c.fault(p.Subject, "%s", p.Text)
+	}
+	return nil
+}
+
+// short cuts a value that is put into a sentence.
+func short(s string) string {
+	const most = 300
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

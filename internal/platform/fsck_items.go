@@ -1,0 +1,167 @@
+package platform
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"strings"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+)
+
+// item is one row of a table, in the form in which it is compared.
+type item struct {
+	subject string // names it for people, and no other one
+	doc     []byte // a JSON object of its columns
+	once    bool   // it is written once and never replaced
+}
+
+// expected holds what a table should contain, as hashes: a history may be longer than memory is large.
+type expected struct {
+	must  map[string]uint64   // by subject
+	later map[string][]uint64 // versions that may have been written ahead of what the table says it contains
+}
+
+func newExpected() *expected {
+	return &expected{must: map[string]uint64{}, later: map[string][]uint64{}}
+}
+
+func (e *expected) has(subject string) bool {
+	_, ok := e.must[subject]
+	return ok || len(e.later[subject]) > 0
+}
+
+// add takes an item that the table must contain, unless a later one replaces it, or may contain.
+func (e *expected) add(it item, must bool) {
+	h := maphash.Bytes(seed, it.doc)
+	if must {
+		e.must[it.subject] = h
+	} else {
+		e.later[it.subject] = append(e.later[it.subject], h)
+	}
+}
+
+// found takes an item out that the table contains; false if it should not, or not so.
+func (e *expected) found(it item) bool {
+	h := maphash.Bytes(seed, it.doc)
+	want, ok := e.must[it.subject]
+	if ok && want == h || slices.Contains(e.later[it.subject], h) {
+		delete(e.must, it.subject)
+		delete(e.later, it.subject)
+		return true
+	}
+	return false
+}
+
+func transferItem(t cloudcrowd.Transfer) item {
+	doc, _ := json.Marshal(t) // plain values: cannot fail
+	return item{subject: "transfer " + t.ID, doc: doc}
+}
+
+// tableItem puts the columns of a row into one object. Documents in it are kept as objects; workers' names are left out of them, for they are as
+// they were when the row was written.
+func tableItem(r sqlite.TableRow) item {
+	columns, keys := sqlite.Columns(r.Table)
+	it := item{once: r.Table == "charges"}
+	name := make([]string, keys)
+	for i := range keys {
+		name[i] = fmt.Sprint(r.Values[i])
+	}
+	id := strings.Join(name, "-")
+	switch r.Table {
+	case "charges":
+		it.subject = "charge of attempt " + id
+	case "records":
+		it.subject = "record of worker " + id
+	default:
+		it.subject = strings.TrimSuffix(r.Table, "s") + " " + id
+	}
+	var b bytes.Buffer
+	for i, column := range columns {
+		b.WriteString(map[bool]string{true: "{", false: ","}[i == 0])
+		fmt.Fprintf(&b, "%q:", column)
+		text, isText := r.Values[i].(string)
+		if isText && (column == "doc" || column == "summary" || column == "detail") && json.Valid([]byte(text)) {
+			b.WriteString(nameless(r.Table, column, text))
+			continue
+		}
+		v, _ := json.Marshal(r.Values[i]) // plain values: cannot fail
+		b.Write(v)
+	}
+	b.WriteByte('}')
+	it.doc = b.Bytes()
+	return it
+}
+
+// nameless is a document without workers' names.
+func nameless(table, column, text string) string {
+	var v any
+	switch {
+	case table == "attempts":
+		var a cloudcrowd.Attempt
+		if json.Unmarshal([]byte(text), &a) != nil {
+			return text
+		}
+		a.WorkerName = ""
+		v = a
+	case table == "jobs" && column == "detail":
+		var j cloudcrowd.Job
+		if json.Unmarshal([]byte(text), &j) != nil {
+			return text
+		}
+		for i := range j.Workers {
+			for k, note := range j.Notes {
+				note = strings.Replace(note, " from "+j.Workers[i].Name+" (owner ", " from … (owner ", 1)
+				j.Notes[k] = strings.Replace(note, " on "+j.Workers[i].Name+" failed or was lost", " on … failed or was lost", 1)
+			}
+			j.Workers[i].Name = ""
+		}
+		slices.SortFunc(j.Workers, func(a, b cloudcrowd.JobWorker) int { return strings.Compare(string(a.Worker), string(b.Worker)) })
+		slices.Sort(j.Notes)
+		v = j
+	default:
+		return text
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return text
+	}
+	return string(b)
+}
+
+// differences says in which fields what is stored differs from what the journal says.
+func differences(stored, derived []byte) string {
+	a, b := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	if json.Unmarshal(stored, &a) != nil || json.Unmarshal(derived, &b) != nil {
+		return fmt.Sprintf("it is %s, the journal says %s", short(string(stored)), short(string(derived)))
+	}
+	fields := map[string]bool{}
+	for _, m := range []map[string]json.RawMessage{a, b} {
+		for k := range m {
+			fields[k] = true
+		}
+	}
+	var list []string
+	for _, k := range slices.Sorted(maps.Keys(fields)) {
+		x, y := a[k], b[k]
+		switch {
+		case bytes.Equal(x, y):
+		case len(x) > 0 && len(y) > 0 && x[0] == '{' && y[0] == '{':
+			list = append(list, differences(x, y))
+		default:
+			list = append(list, fmt.Sprintf("its %s is %s, the journal says %s", k, orNothing(x), orNothing(y)))
+		}
+	}
+	return short(strings.Join(list, "; "))
+}
+
+func orNothing(v json.RawMessage) string {
+	if len(v) == 0 {
+		return "nothing"
+	}
+	return short(string(v))
+}

@@ -1,0 +1,229 @@
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"strings"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+)
+
+// shard is what the journal of one shard says.
+type shard struct {
+	number    int
+	head      store.Head
+	projected int64
+	sound     bool                        // every row could be read and replayed, up to the head
+	state     *lifecycle.State            // after the last row; ended jobs are dropped as they end
+	ended     map[cloudcrowd.JobID]uint64 // hashes of their states
+}
+
+func (s *shard) row(seq int64) string { return fmt.Sprintf("journal row %d/%d", s.number, seq) }
+func (s *shard) journal() string      { return fmt.Sprintf("journal of shard %d", s.number) }
+
+// replayAll replays every journal from its first row, and collects what ledger and tables should hold.
+func (c *checker) replayAll() error {
+	heads, err := c.db.ShardList(c.ctx)
+	if err != nil {
+		return err
+	}
+	ends, err := c.db.JournalEnds(c.ctx)
+	if err != nil {
+		return err
+	}
+	c.balanced = true
+	for _, n := range slices.Sorted(maps.Keys(heads)) {
+		s := &shard{number: n, head: heads[n], sound: true, state: lifecycle.NewState(n), ended: map[cloudcrowd.JobID]uint64{}}
+		if s.projected, err = c.db.ProjectedTo(c.ctx, n); err != nil {
+			return err
+		}
+		c.shards = append(c.shards, s)
+		if err := c.replay(s); err != nil {
+			return err
+		}
+		if ends[n] > s.head.Seq {
+			c.fault(s.journal(), "its rows go up to %d, its head says %d", ends[n], s.head.Seq)
+			s.sound = false
+		}
+		if s.projected > s.head.Seq {
+			c.fault(fmt.Sprintf("tables of shard %d", n), "they say that they contain the journal up to row %d, its head says %d", s.projected, s.head.Seq)
+		}
+		if !s.sound {
+			c.balanced = false
+			c.note(s.journal(), "holds, leases, tables and snapshots were not compared with it, because it is not whole")
+		}
+		delete(ends, n)
+	}
+	for _, n := range slices.Sorted(maps.Keys(ends)) {
+		c.fault(fmt.Sprintf("journal of shard %d", n), "it has rows up to %d, but no such shard exists", ends[n])
+	}
+	return nil
+}
+
+var errPastHead = errors.New("past the head")
+
+// replay walks a journal. Behind a row that is damaged or cannot follow, the rest is still read, so that every damaged row is named.
+func (c *checker) replay(s *shard) error {
+	var at int64 // the last row that was read
+	var epoch int64
+	visit := func(row store.Row) error {
+		if row.Seq > s.head.Seq {
+			return errPastHead
+		}
+		at = row.Seq
+		if row.Epoch < epoch || row.Epoch > s.head.Epoch {
+			c.fault(s.row(row.Seq), "it was written under epoch %d, the row before under %d, the shard's is %d", row.Epoch, epoch, s.head.Epoch)
+		}
+		epoch = row.Epoch
+		if !s.sound {
+			return nil
+		}
+		if err := c.replayRow(s, row); err != nil {
+			c.fault(s.row(row.Seq), "%v", err)
+			s.sound = false
+		}
+		return nil
+	}
+	for at < s.head.Seq {
+		err := c.db.Rows(c.ctx, s.number, at, visit)
+		switch rotten, ok := errors.AsType[*store.CorruptError](err); {
+		case err == nil || errors.Is(err, errPastHead):
+			return nil
+		case !ok:
+			return err
+		default:
+			s.sound = false
+			if at++; rotten.What != s.row(at) { // not this row alone
+				return err
+			}
+			_ = c.damage(err)
+			if c.report.Omitted > 0 {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// replayRow applies a row and collects what follows from it.
+func (c *checker) replayRow(s *shard, row store.Row) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("what it did cannot be told: %v", r)
+		}
+	}()
+	var out lifecycle.Out
+	events, err := s.state.Replay(row.Seq, row.At, row.Events, &out)
+	if err != nil {
+		return err
+	}
+	if len(events) != row.Count {
+		c.fault(s.row(row.Seq), "it holds %d events, its count says %d", len(events), row.Count)
+	}
+	for _, ev := range events {
+		switch {
+		case ev.JobSubmitted != nil:
+			c.report.Jobs++
+		case ev.TaskCarved != nil:
+			c.report.Tasks++
+		}
+	}
+	transfers := out.Money.Transfers(s.number, row.Seq, row.At)
+	c.report.Transfers += int64(len(transfers))
+	for _, t := range transfers {
+		c.transfers.add(transferItem(t), true)
+	}
+	if c.balanced {
+		if err := c.book.Apply(out.Money.Place, transfers, out.Money.End); err != nil {
+			c.fault(s.row(row.Seq), "the ledger cannot follow it: %v", err)
+			c.balanced = false
+		}
+	}
+	items, err := c.derived(s, row, &out)
+	if err != nil {
+		return err
+	}
+	for _, it := range items {
+		if it.once && c.tables.has(it.subject) {
+			c.fault(it.subject, "it is made twice, the second time by %s", s.row(row.Seq))
+		}
+		c.tables.add(it, row.Seq <= s.projected)
+	}
+	for _, id := range out.Jobs {
+		if j := s.state.Jobs[id]; j != nil && j.State.Ended() {
+			if err := c.jobEnded(s, j); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// derived is what a row did to the readable tables.
+func (c *checker) derived(s *shard, row store.Row, out *lifecycle.Out) ([]item, error) {
+	rows, err := sqlite.TableRows(c.rows.Rows(s.state, row, out))
+	if err != nil {
+		return nil, err
+	}
+	items := make([]item, len(rows))
+	for i, r := range rows {
+		items[i] = tableItem(r)
+	}
+	return items, nil
+}
+
+// jobEnded checks a job for the last time and drops it: no event concerns it any more.
+func (c *checker) jobEnded(s *shard, j *lifecycle.Job) error {
+	one := lifecycle.NewState(s.number)
+	one.Jobs[j.ID] = j
+	c.checkState(one)
+	c.checkMoney(j)
+	c.needBlobs(j)
+	b, err := encodeJob(j)
+	if err != nil {
+		return err
+	}
+	s.ended[j.ID] = maphash.Bytes(seed, b)
+	s.state.Forget(j.ID)
+	return nil
+}
+
+// checkState recomputes what a state counts.
+func (c *checker) checkState(st *lifecycle.State) {
+	for _, bad := range st.Check() {
+		subject, text, ok := strings.Cut(bad, ": ")
+		if !ok {
+			subject, text = fmt.Sprintf("state of shard %d", st.Shard), bad
+		}
+		c.fault(subject, "%s", text)
+	}
+}
+
+// checkMoney compares a job's money with its hold.
+func (c *checker) checkMoney(j *lifecycle.Job) {
+	if !c.balanced {
+		return
+	}
+	h := c.book.Holds[j.ID]
+	if h == nil {
+		h = &cloudcrowd.Hold{}
+	}
+	if h.Posted != j.Posted || h.Amount != j.Budget {
+		c.fault("hold of job "+string(j.ID), "the transfers make it %d posted of %d, its attempts %d of %d", h.Posted, h.Amount, j.Posted, j.Budget)
+	}
+}
+
+// encodeJob is a job's state in bytes: equal states have equal bytes.
+func encodeJob(j *lifecycle.Job) ([]byte, error) {
+	one := lifecycle.State{Jobs: map[cloudcrowd.JobID]*lifecycle.Job{j.ID: j}}
+	return one.Encode()
+}
+
+// seed makes the hashes of one process comparable.
+var seed = maphash.MakeSeed()

@@ -1,0 +1,534 @@
+package platform
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/blob/file"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
+)
+
+// history is a small server driven by hand, with machines that answer at once.
+type history struct {
+	t       testing.TB
+	dir     string
+	db      *sqlite.Store
+	blobs   *file.Store
+	m       *taskmanager.Manager
+	now     time.Time
+	keep    cloudcrowd.JobID // whose leases are never answered
+	leased  []held
+	holding map[cloudcrowd.WorkerID][]cloudcrowd.Progress
+}
+
+type held struct {
+	worker cloudcrowd.WorkerID
+	lease  cloudcrowd.Lease
+}
+
+var machines = []cloudcrowd.WorkerID{"UA", "UB", "UC", "UD"} // UD lies
+
+func newHistory(t testing.TB, dir string) *history {
+	t.Helper()
+	h := &history{t: t, dir: dir, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), holding: map[cloudcrowd.WorkerID][]cloudcrowd.Progress{}}
+	var err error
+	if h.db, err = sqlite.Open(t.Context(), filepath.Join(dir, databaseFile), sqlite.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if h.blobs, err = file.Open(filepath.Join(dir, blobFolder)); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range machines {
+		hash := fmt.Sprintf("%064d", i)
+		owner := cloudcrowd.AccountID(fmt.Sprintf("owner%d", i))
+		if err := h.db.PutInvite(t.Context(), hash, cloudcrowd.Invite{ID: fmt.Sprint("i", i), Owner: owner}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.db.Join(t.Context(), hash, cloudcrowd.Worker{ID: id, Name: fmt.Sprint("machine ", i)}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.start()
+	return h
+}
+
+// start opens a Task Manager, as after a crash.
+func (h *history) start() {
+	h.t.Helper()
+	h.m = taskmanager.New(taskmanager.Config{Store: h.db, Blobs: h.blobs, Courier: h, Signer: noSigner{}, Operator: OperatorAccount, Now: func() time.Time { return h.now },
+		Seed: &[32]byte{7}, Perform: func(work func()) { work() }, Unpaused: true, Merge: Merge})
+	if err := h.m.Open(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, id := range machines {
+		h.m.Receive(id, cloudcrowd.Up{Hello: &cloudcrowd.Hello{Session: "s", Info: cloudcrowd.WorkerInfo{Name: string(id), Slots: 2, Speed: 1, MemoryBytes: 8 << 30, Sandboxes: []string{"wasm"}}}})
+	}
+}
+
+type noSigner struct{}
+
+func (noSigner) Read(cloudcrowd.Digest, time.Time) string { return "" }
+func (noSigner) Upload(cloudcrowd.AttemptID, cloudcrowd.WorkerID, int64, time.Time) string {
+	return ""
+}
+
+// Send implements taskmanager.Courier.
+func (h *history) Send(w cloudcrowd.WorkerID, d cloudcrowd.Down) error {
+	for _, l := range d.Leases {
+		h.leased = append(h.leased, held{w, l})
+	}
+	return nil
+}
+
+func (h *history) step() {
+	h.t.Helper()
+	h.now = h.now.Add(time.Second)
+	for _, id := range machines {
+		h.m.Receive(id, cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s", Want: 4, Holding: h.holding[id]}})
+	}
+	leased := h.leased
+	h.leased = nil
+	for _, l := range leased {
+		if l.lease.Attempt.Task.Job == h.keep {
+			h.holding[l.worker] = append(h.holding[l.worker], cloudcrowd.Progress{Attempt: l.lease.Attempt, Running: true})
+			continue
+		}
+		h.m.Receive(l.worker, cloudcrowd.Up{Reports: []cloudcrowd.Report{{Attempt: l.lease.Attempt, Result: h.run(l)}}})
+	}
+	if err := h.m.Step(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// run does a lease: it prints its arguments, or fails if told so, or lies.
+func (h *history) run(l held) cloudcrowd.Result {
+	h.t.Helper()
+	r := cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Usage: cloudcrowd.Usage{CPUSeconds: 0.4, WallSeconds: 0.5, PeakMemoryBytes: 1 << 20}}
+	if slices.Contains(l.lease.Payload.Args, "fail") {
+		r.Outcome, r.ExitCode, r.Reason, r.StderrTail = cloudcrowd.Exited, 3, "exit status 3", "no"
+		return r
+	}
+	text := fmt.Sprintln(l.lease.Payload.Args)
+	if l.worker == "UD" {
+		text = "a lie\n"
+	}
+	put := func(text string) cloudcrowd.Digest {
+		d, err := blob.PutBytes(h.t.Context(), h.blobs, []byte(text))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return d
+	}
+	r.Outputs = []cloudcrowd.OutputFile{{Path: "out.txt", Digest: put(text), SizeBytes: int64(len(text))}}
+	r.Log = put("log of " + text)
+	return r
+}
+
+// decide runs a decision and waits for its commit.
+func (h *history) decide(what func(*lifecycle.Decider) error) {
+	h.t.Helper()
+	h.m.Inject(what, func(err error) {
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	})
+	h.step()
+}
+
+func (h *history) submit(name string, args ...string) cloudcrowd.JobID {
+	h.t.Helper()
+	module, err := blob.PutBytes(h.t.Context(), h.blobs, []byte("module"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	stage := cloudcrowd.Stage{Name: "work", Split: &cloudcrowd.Split{Kind: cloudcrowd.SplitRange, To: 60, Size: 10}, Timeout: cloudcrowd.Duration(time.Minute), Retries: 1,
+		Run:       &cloudcrowd.Program{Module: module, ModuleName: "work.wasm", Args: append([]string{"{{start}}", "{{end}}"}, args...)},
+		Resources: cloudcrowd.Resources{MemoryBytes: 64 << 20, DiskBytes: 1 << 20, OutputBytes: 1 << 20, Cores: 1}, Target: cloudcrowd.Duration(time.Second),
+		Verify: cloudcrowd.Verify{Replicas: 2, Quorum: 2}}
+	spec := cloudcrowd.JobSpec{Name: name, Budget: cloudcrowd.Credit, Outputs: []string{"all"}, Stages: []cloudcrowd.Stage{stage,
+		{Name: "all", After: []string{"work"}, Merge: &cloudcrowd.Merge{Kind: cloudcrowd.MergeConcat, As: "all.txt"}}}}
+	id := cloudcrowd.NewJobID(h.now, uint32(len(name)))
+	h.decide(func(d *lifecycle.Decider) error { _, err := d.Submit(id, "anna", name, spec); return err })
+	return id
+}
+
+// live makes jobs of every fate: done, failed, cancelled, and one that runs with leases out when the server dies. each is called after every step.
+func (h *history) live(each func()) {
+	h.t.Helper()
+	steps := func(n int) {
+		for range n {
+			h.step()
+			each()
+		}
+	}
+	h.decide(func(d *lifecycle.Decider) error {
+		_, err := d.Issue("anna", 10*cloudcrowd.Credit, OperatorAccount, "a gift", "gift")
+		return err
+	})
+	h.submit("done")
+	steps(12)
+	h.submit("failing", "fail")
+	steps(8)
+	h.keep = h.submit("cancelled")
+	steps(2)
+	h.decide(func(d *lifecycle.Decider) error { return d.Cancel(h.keep, "changed her mind") })
+	h.now = h.now.Add(2 * time.Minute) // a snapshot is due, and ended jobs are forgotten
+	clear(h.holding)
+	h.start() // a new server finds it all
+	steps(3)
+	h.keep = h.submit("runs")
+	steps(3)
+	h.now = h.now.Add(2 * time.Minute)
+	h.submit("runs on")
+	steps(3)
+}
+
+var finished struct {
+	sync.Once
+	dir string
+}
+
+// aHistory returns a copy of a finished history's data directory, and its database.
+func aHistory(t *testing.T) (dir string, db *sql.DB) {
+	t.Helper()
+	finished.Do(func() {
+		dir, err := os.MkdirTemp("", "cloudcrowd-test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := newHistory(t, dir)
+		h.live(func() {})
+		if err := h.db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		finished.dir = dir
+	})
+	dir = t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(finished.dir)); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, databaseFile)+"?_pragma=ignore_check_constraints(ON)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return dir, db
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if finished.dir != "" {
+		_ = os.RemoveAll(finished.dir)
+	}
+	os.Exit(code)
+}
+
+func check(t testing.TB, dir string, o FsckOptions) FsckReport {
+	t.Helper()
+	r, err := Fsck(context.Background(), dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func mustBeClean(t testing.TB, r FsckReport) {
+	t.Helper()
+	if r.Verdict != Clean || r.Problems != nil {
+		b, _ := json.MarshalIndent(r.Problems, "", " ")
+		t.Fatalf("%s:\n%s", r.Verdict, b)
+	}
+}
+
+// A history with jobs of every fate, a crash and a snapshot is clean, stopped or not, at every step.
+func TestFsckClean(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, t.TempDir())
+	h.live(func() { mustBeClean(t, check(t, h.dir, FsckOptions{Quick: true})) })
+	list, _, err := h.db.Jobs(t.Context(), store.JobFilter{}, store.Page{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[cloudcrowd.JobState]int{}
+	refused := int64(0)
+	for _, j := range list {
+		states[j.Summary.State]++
+		refused += j.Summary.Refused
+	}
+	if states[cloudcrowd.JobDone] == 0 || states[cloudcrowd.JobFailed] == 0 || states[cloudcrowd.JobCancelled] == 0 || states[cloudcrowd.JobRunning] == 0 || refused == 0 {
+		t.Errorf("the history is poor: %v, %d refused", states, refused)
+	}
+	if seq, _, err := h.db.Snapshot(t.Context(), 0); err != nil || seq == 0 {
+		t.Errorf("snapshot %d, %v, want one", seq, err)
+	}
+	if err := h.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := check(t, h.dir, FsckOptions{})
+	mustBeClean(t, r)
+	if r.Jobs != 5 || r.Tasks == 0 || r.Transfers == 0 || r.Blobs == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Names of workers are as they were when a row was written: another name later is no fault.
+func TestFsckNames(t *testing.T) {
+	t.Parallel()
+	dir, db := aHistory(t)
+	if _, err := db.Exec("UPDATE workers SET name = 'renamed ' || id"); err != nil {
+		t.Fatal(err)
+	}
+	mustBeClean(t, check(t, dir, FsckOptions{}))
+}
+
+// Tables that lag behind the journal, and tables that were filled ahead of what they say, are no faults where no snapshot covers the gap.
+func TestFsckProjectionBehind(t *testing.T) {
+	t.Parallel()
+	dir, db := aHistory(t)
+	for _, text := range []string{"DELETE FROM snapshots", "UPDATE shards SET projected = projected / 2"} {
+		if _, err := db.Exec(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustBeClean(t, check(t, dir, FsckOptions{}))
+	for _, text := range []string{"UPDATE shards SET projected = 0", "DELETE FROM tasks", "DELETE FROM attempts WHERE n = 1", "DELETE FROM jobs"} {
+		if _, err := db.Exec(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustBeClean(t, check(t, dir, FsckOptions{}))
+}
+
+// Every kind of damage is found and named.
+func TestFsckFindsDamage(t *testing.T) {
+	t.Parallel()
+	run := func(text string, args ...any) func(*testing.T, string, *sql.DB) {
+		return func(t *testing.T, _ string, db *sql.DB) {
+			r, err := db.Exec(text, args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := r.RowsAffected(); err != nil || n == 0 {
+				t.Fatalf("%s changed %d rows (%v)", text, n, err)
+			}
+		}
+	}
+	value := func(t *testing.T, db *sql.DB, text string, dst ...any) {
+		t.Helper()
+		if err := db.QueryRow(text).Scan(dst...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	aBlob := func(t *testing.T, dir string, db *sql.DB) string {
+		var doc string
+		value(t, db, "SELECT doc FROM tasks LIMIT 1", &doc)
+		var task cloudcrowd.Task
+		if err := json.Unmarshal([]byte(doc), &task); err != nil || len(task.Outputs) == 0 {
+			t.Fatal(doc, err)
+		}
+		d := string(task.Outputs[0].Digest)
+		return filepath.Join(dir, blobFolder, d[:2], d[2:])
+	}
+	for name, c := range map[string]struct {
+		damage  func(*testing.T, string, *sql.DB)
+		subject string // of one problem, a prefix
+		text    string // part of its text
+	}{
+		"journal byte": {func(t *testing.T, _ string, db *sql.DB) {
+			var b []byte
+			value(t, db, "SELECT events FROM journal WHERE key = 5", &b)
+			b[len(b)/2] ^= 1
+			run("UPDATE journal SET events = ? WHERE key = 5", b)(t, "", db)
+		}, "journal row 0/5", "checksum"},
+		"journal row missing": {run("DELETE FROM journal WHERE key = 4"), "journal row 0/4", "missing"},
+		"journal end missing": {run("DELETE FROM journal WHERE key = (SELECT max(key) FROM journal)"), "journal row 0/", "missing"},
+		"journal head back":   {run("UPDATE shards SET head = head - 1"), "journal of shard 0", "its head says"},
+		"journal of nobody":   {run("INSERT INTO journal SELECT key + (3 << 44), epoch, at, count, sum, events FROM journal WHERE key = 1"), "journal of shard 3", "no such shard"},
+		"journal row repeated": {func(t *testing.T, _ string, db *sql.DB) {
+			r := store.Row{Seq: 3}
+			value(t, db, "SELECT epoch, at, count, events FROM journal WHERE key = 2", &r.Epoch, &r.At, &r.Count, &r.Events)
+			run("UPDATE journal SET epoch = ?, at = ?, count = ?, events = ?, sum = ? WHERE key = 3", r.Epoch, r.At, r.Count, r.Events, r.Sum(0))(t, "", db)
+		}, "journal row 0/3", "twice"},
+		"balance":               {run("UPDATE accounts SET balance = balance + 5 WHERE id = 'anna'"), "account anna", "its transfers make"},
+		"sum":                   {run("UPDATE accounts SET balance = balance + 5 WHERE id = 'anna'"), "the ledger", "make 5"},
+		"below zero":            {run("UPDATE accounts SET balance = -1 WHERE id = 'fee'"), "account fee", "below zero"},
+		"held":                  {run("UPDATE accounts SET held = held + 1 WHERE id = 'anna'"), "account anna", "its holds make"},
+		"account gone":          {run("DELETE FROM accounts WHERE id = 'owner0'"), "account owner0", "its balance is 0"},
+		"account invented":      {run("INSERT INTO accounts VALUES ('mallory', 7, 0)"), "account mallory", "its balance is 7, its transfers make 0"},
+		"transfer gone":         {run("DELETE FROM transfers WHERE seq = 1"), "transfer 0-1-0", "missing"},
+		"transfer altered":      {run("UPDATE transfers SET amount = amount + 1 WHERE seq = 1"), "transfer 0-1-0", "its amount_microcredits is 10000001, the journal says 10000000"},
+		"transfer invented":     {run("INSERT INTO transfers VALUES (0, 1, 9, 'issue', 'issuer', 'mallory', 5, '', 1, '')"), "transfer 0-1-9", "does not know"},
+		"hold gone":             {run("DELETE FROM holds WHERE state = 'pending'"), "hold of job", "missing"},
+		"hold altered":          {run("UPDATE holds SET posted = posted + 1 WHERE state = 'voided' AND posted > 0"), "hold of job", "the journal says"},
+		"task gone":             {run("DELETE FROM tasks WHERE idx = 1"), "task j", "missing"},
+		"task altered":          {run(`UPDATE tasks SET doc = replace(doc, '"state":"done"', '"state":"failed"')`), "task j", `its state is "failed", the journal says "done"`},
+		"task moved":            {run("UPDATE tasks SET idx = 77 WHERE idx = 1"), "task j", "does not know"},
+		"charge gone":           {run("DELETE FROM charges WHERE idx = 1"), "charge of attempt j", "missing"},
+		"charge altered":        {run("UPDATE charges SET gross = gross + 1"), "charge of attempt j", "its gross is"},
+		"attempt gone":          {run("DELETE FROM attempts WHERE idx = 1"), "attempt j", "missing"},
+		"attempt of another":    {run("UPDATE attempts SET worker = 'UX'"), "attempt j", `its worker is "UX"`},
+		"job gone":              {run("DELETE FROM jobs"), "job j", "missing"},
+		"job altered":           {run("UPDATE jobs SET state = 'done' WHERE state = 'cancelled'"), "job j", `its state is "done", the journal says "cancelled"`},
+		"job of another":        {run("UPDATE jobs SET account = 'mallory'"), "job j", "mallory"},
+		"record altered":        {run(`UPDATE records SET doc = replace(doc, '"invalid":', '"invalid":1') WHERE worker = 'UD'`), "record of worker UD", "its invalid is"},
+		"projected too far":     {run("UPDATE shards SET projected = head + 1"), "tables of shard 0", "its head says"},
+		"tables behind it":      {run("UPDATE shards SET projected = 1"), "snapshot 0/", "up to row 1 only"},
+		"snapshot byte":         {run("UPDATE snapshots SET state = x'00'"), "snapshot 0/", "checksum"},
+		"snapshot of elsewhere": {alterSnapshot(func(st *lifecycle.State) { delete(st.Records, "UD") }), "snapshot 0/", "records of workers"},
+		"snapshot lacks a job": {alterSnapshot(func(st *lifecycle.State) {
+			for id, j := range st.Jobs {
+				if !j.State.Ended() {
+					delete(st.Jobs, id)
+				}
+			}
+		}), "snapshot 0/", ""},
+		"snapshot with another budget": {alterSnapshot(func(st *lifecycle.State) {
+			for _, j := range st.Jobs {
+				j.Budget++
+			}
+		}), "snapshot 0/", "its Budget is"},
+		"worker gone":      {run("DELETE FROM workers"), "lease of attempt j", "not registered"},
+		"worker of others": {run("UPDATE workers SET owner = 'mallory'"), "lease of attempt j", "mallory"},
+		"database damaged": {func(t *testing.T, dir string, db *sql.DB) {
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, databaseFile), bytes.Repeat([]byte("no database "), 1000), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "the database file", "not a database"},
+		"blob byte": {func(t *testing.T, dir string, db *sql.DB) {
+			path := aBlob(t, dir, db)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[0] ^= 1
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "blob ", "its bytes have the digest"},
+		"blob gone": {func(t *testing.T, dir string, db *sql.DB) {
+			if err := os.Remove(aBlob(t, dir, db)); err != nil {
+				t.Fatal(err)
+			}
+		}, "blob ", "it is missing; it is out.txt of task j"},
+		"blob short": {func(t *testing.T, dir string, db *sql.DB) {
+			if err := os.Truncate(aBlob(t, dir, db), 1); err != nil {
+				t.Fatal(err)
+			}
+		}, "blob ", "it has 1 bytes instead of"},
+		"blobs gone": {func(t *testing.T, dir string, _ *sql.DB) {
+			if err := os.RemoveAll(filepath.Join(dir, blobFolder)); err != nil {
+				t.Fatal(err)
+			}
+		}, "blobs", "no directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, db := aHistory(t)
+			c.damage(t, dir, db)
+			_ = db.Close()
+			r := check(t, dir, FsckOptions{})
+			if r.Verdict != Faulty {
+				t.Fatal("it was not found")
+			}
+			if !slices.ContainsFunc(r.Problems, func(p Problem) bool {
+				return strings.HasPrefix(p.Subject, c.subject) && strings.Contains(p.Text, c.text)
+			}) {
+				b, _ := json.MarshalIndent(r.Problems, "", " ")
+				t.Errorf("want %q: … %q …, have\n%s", c.subject, c.text, b)
+			}
+		})
+	}
+}
+
+// alterSnapshot changes the stored snapshot and its checksum with it.
+func alterSnapshot(change func(*lifecycle.State)) func(*testing.T, string, *sql.DB) {
+	return func(t *testing.T, _ string, db *sql.DB) {
+		var seq int64
+		var b []byte
+		if err := db.QueryRow("SELECT seq, state FROM snapshots").Scan(&seq, &b); err != nil {
+			t.Fatal(err)
+		}
+		st, err := lifecycle.DecodeState(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(st)
+		if b, err = st.Encode(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec("UPDATE snapshots SET state = ?, sum = ?", b, store.SnapshotSum(0, seq, b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A missing log is worth a note, no more; quick checks do not read blobs.
+func TestFsckNotes(t *testing.T) {
+	t.Parallel()
+	dir, db := aHistory(t)
+	var doc string
+	if err := db.QueryRow(`SELECT doc FROM attempts WHERE doc LIKE '%"log":%' LIMIT 1`).Scan(&doc); err != nil {
+		t.Fatal(err)
+	}
+	var a cloudcrowd.Attempt
+	if err := json.Unmarshal([]byte(doc), &a); err != nil {
+		t.Fatal(err)
+	}
+	path := func(d cloudcrowd.Digest) string { return filepath.Join(dir, blobFolder, string(d[:2]), string(d[2:])) }
+	if err := os.Remove(path(a.Result.Log)); err != nil {
+		t.Fatal(err)
+	}
+	r := check(t, dir, FsckOptions{})
+	mustBeClean(t, r)
+	if len(r.Notes) == 0 || !strings.HasPrefix(r.Notes[0].Subject, "log of attempt ") {
+		t.Errorf("notes %+v, want one on the log", r.Notes)
+	}
+	b, err := os.ReadFile(path(a.Result.Outputs[0].Digest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if err := os.WriteFile(path(a.Result.Outputs[0].Digest), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustBeClean(t, check(t, dir, FsckOptions{Quick: true}))
+}
+
+// Many faults are counted, not all listed.
+func TestFsckManyFaults(t *testing.T) {
+	t.Parallel()
+	dir, db := aHistory(t)
+	if _, err := db.Exec("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) INSERT INTO records SELECT 'U' || i, 0, '{}' FROM n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = db.Close()
+	if r := check(t, dir, FsckOptions{}); r.Verdict != Faulty || len(r.Problems) != MaxProblems || r.Omitted != 2000 {
+		t.Errorf("%s, %d problems and %d more", r.Verdict, len(r.Problems), r.Omitted)
+	}
+}
+
+// What is no data directory is an error, not a verdict.
+func TestFsckOfNothing(t *testing.T) {
+	t.Parallel()
+	if _, err := Fsck(t.Context(), t.TempDir(), FsckOptions{}); cloudcrowd.CodeOf(err) != cloudcrowd.NotFound {
+		t.Errorf("%v, want code not found", err)
+	}
+}
