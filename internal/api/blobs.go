@@ -213,7 +213,7 @@ func (h *Handler) putBlob(w http.ResponseWriter, r *http.Request) error {
 		return cloudcrowd.Fieldf("Content-Length", "the length of the blob must be said beforehand")
 	}
 	ctx := r.Context()
-	done := func() error { return nil }
+	var done func() error
 	if text, ok := strings.CutPrefix(r.Header.Get("Authorization"), grantScheme); ok {
 		grant, err := h.Signer.CheckUpload(strings.TrimSpace(text), h.Now())
 		if err != nil {

@@ -23,13 +23,6 @@ func bytesCell(n int64) Cell {
 
 func stateCell[S ~string](s S) Cell { return Cell{Text: string(s), State: string(s), Raw: string(s)} }
 
-func (c *Console) jobCell(id cloudcrowd.JobID) Cell {
-	if id == "" {
-		return text("")
-	}
-	return Cell{Text: string(id), Href: c.jobURL(id), Copy: string(id)}
-}
-
 func (c *Console) accountCell(v viewer, id cloudcrowd.AccountID) Cell {
 	cell := Cell{Text: string(id)}
 	if v.Operator() || v.Account == id {

@@ -19,7 +19,6 @@ type fastaScanner struct {
 	header  Span
 	state   fastaState
 	pending []pendingMark // marks whose overlap is not complete yet, in order
-	bare    bool          // a record that has no bases yet
 }
 
 // pendingMark is a mark that was made at base unit, offset bytes into the input.
