@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,18 +86,31 @@ type checker struct {
 }
 
 func (c *checker) run(dataDir string) (err error) {
-	if c.blobs, err = file.OpenReadOnly(filepath.Join(dataDir, blobFolder)); err != nil {
-		c.fault("blobs", "%v", err)
+	var noBlobs error
+	if c.blobs, noBlobs = file.OpenReadOnly(filepath.Join(dataDir, blobFolder)); noBlobs != nil {
+		c.blobs = nil
 	}
-	if c.db, err = sqlite.OpenSnapshot(c.ctx, filepath.Join(dataDir, databaseFile)); err == nil {
+	switch c.db, err = sqlite.OpenSnapshot(c.ctx, filepath.Join(dataDir, databaseFile)); {
+	case err == nil:
 		defer c.db.Close()
 		c.rows = taskmanager.New(taskmanager.Config{Store: c.db})
 		err = c.database()
+	case cloudcrowd.CodeOf(err) == cloudcrowd.NotFound && exists(filepath.Join(dataDir, secretsFile)):
+		c.fault("the database", "%v, though a server has run here", err)
+		err = nil
 	}
 	if err := c.damage(err); err != nil {
 		return err
 	}
+	if noBlobs != nil && c.report.Jobs > 0 { // a server that was killed at its first start may not have made it yet
+		c.fault("blobs", "%v", noBlobs)
+	}
 	return c.damage(c.checkBlobs())
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // database checks everything but the bytes of blobs.

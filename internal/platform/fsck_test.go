@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -207,9 +208,11 @@ var finished struct {
 func aHistory(t *testing.T) (dir string, db *sql.DB) {
 	t.Helper()
 	finished.Do(func() {
-		dir, err := os.MkdirTemp("", "cloudcrowd-test-")
+		dir, err := os.MkdirTemp("/dev/shm", "cloudcrowd-test-")
 		if err != nil {
-			t.Fatal(err)
+			if dir, err = os.MkdirTemp("", "cloudcrowd-test-"); err != nil {
+				t.Fatal(err)
+			}
 		}
 		h := newHistory(t, dir)
 		h.live(func() {})
@@ -218,7 +221,7 @@ func aHistory(t *testing.T) (dir string, db *sql.DB) {
 		}
 		finished.dir = dir
 	})
-	dir = t.TempDir()
+	dir = quickDir(t)
 	if err := os.CopyFS(dir, os.DirFS(finished.dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -228,6 +231,17 @@ func aHistory(t *testing.T) (dir string, db *sql.DB) {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	return dir, db
+}
+
+// quickDir is a folder for tests that ask nothing of the disk: in memory where the system offers that.
+func quickDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "cloudcrowd-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func TestMain(m *testing.M) {
@@ -258,7 +272,7 @@ func mustBeClean(t testing.TB, r FsckReport) {
 // A history with jobs of every fate, a crash and a snapshot is clean, stopped or not, at every step.
 func TestFsckClean(t *testing.T) {
 	t.Parallel()
-	h := newHistory(t, t.TempDir())
+	h := newHistory(t, quickDir(t))
 	h.live(func() { mustBeClean(t, check(t, h.dir, FsckOptions{Quick: true})) })
 	list, _, err := h.db.Jobs(t.Context(), store.JobFilter{}, store.Page{})
 	if err != nil {
@@ -283,6 +297,39 @@ func TestFsckClean(t *testing.T) {
 	mustBeClean(t, r)
 	if r.Jobs != 5 || r.Tasks == 0 || r.Transfers == 0 || r.Blobs == 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// Beside a server that works as fast as it can, every check is of one moment, and finds nothing.
+func TestFsckBesideServer(t *testing.T) {
+	t.Parallel()
+	dir := quickDir(t)
+	done := make(chan error, 1)
+	go func() {
+		_, err := Bench(t.Context(), BenchConfig{Tasks: 2000, Workers: 2, Samples: 5, DataDir: dir})
+		done <- err
+	}()
+	for !exists(filepath.Join(dir, "server", secretsFile)) && len(done) == 0 { // the first start
+		runtime.Gosched()
+	}
+	var last FsckReport
+	for checks := 0; ; checks++ {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			final := check(t, filepath.Join(dir, "server"), FsckOptions{})
+			mustBeClean(t, final)
+			t.Logf("%d checks, the last one beside the server saw %+v, after it %+v", checks, last, final)
+			if final.Tasks < 2005 || checks == 0 {
+				t.Errorf("%d tasks after %d checks, want 2005 at least, after some", final.Tasks, checks)
+			}
+			return
+		default:
+		}
+		last = check(t, filepath.Join(dir, "server"), FsckOptions{Quick: true})
+		mustBeClean(t, last)
 	}
 }
 
@@ -525,10 +572,32 @@ func TestFsckManyFaults(t *testing.T) {
 	}
 }
 
-// What is no data directory is an error, not a verdict.
+// What is no data directory is an error, not a verdict; one whose database is gone is faulty; one of a server that was killed at its first start
+// is neither.
 func TestFsckOfNothing(t *testing.T) {
 	t.Parallel()
-	if _, err := Fsck(t.Context(), t.TempDir(), FsckOptions{}); cloudcrowd.CodeOf(err) != cloudcrowd.NotFound {
-		t.Errorf("%v, want code not found", err)
+	dir := t.TempDir()
+	mustBeNothing := func() {
+		t.Helper()
+		if r, err := Fsck(t.Context(), dir, FsckOptions{}); cloudcrowd.CodeOf(err) != cloudcrowd.NotFound {
+			t.Errorf("%+v, %v, want code not found", r, err)
+		}
 	}
+	mustBeNothing()
+	if err := os.WriteFile(filepath.Join(dir, databaseFile), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustBeNothing()
+	if err := os.WriteFile(filepath.Join(dir, secretsFile), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := check(t, dir, FsckOptions{}); r.Verdict != Faulty {
+		t.Errorf("%+v, want a faulty one", r)
+	}
+	s, err := sqlite.Open(t.Context(), filepath.Join(dir, databaseFile), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	mustBeClean(t, check(t, dir, FsckOptions{}))
 }

@@ -20,7 +20,8 @@ import (
 // OpenSnapshot opens an existing database for reading only: everything it answers is of the one moment of the opening, also while a server goes
 // on committing. It takes no lock and changes no schema. Every method that writes answers code Forbidden. All reading shares one connection, so
 // reads that run at once wait for each other; a callback of Rows may call the store all the same. The longer it stays open beside a server, the
-// longer that server's WAL grows. Errors: code NotFound if there is no database, Conflict if its schema is not the one this program knows,
+// longer that server's WAL grows. Errors: code NotFound if there is no database
+// or an empty one, Conflict if its schema is not the one this program knows,
 // Unavailable if the disk does not allow it, *store.CorruptError if the file is no database of CloudCrowd.
 func OpenSnapshot(ctx context.Context, path string) (*Store, error) {
 	path, err := filepath.Abs(path)
@@ -88,15 +89,25 @@ func checkSchema(ctx context.Context, tx *sql.Tx, path string) error {
 	if err != nil {
 		return err
 	}
-	var tables, found int64
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('goose_db_version', 'shards', 'journal')").Scan(&tables); err != nil {
+	foreign := &store.CorruptError{What: "the database " + path, Err: errors.New("it is not one of CloudCrowd's")}
+	var tables, versions, ours, found int64
+	err = tx.QueryRowContext(ctx, `SELECT count(*), count(*) FILTER (WHERE name = 'goose_db_version'), count(*) FILTER (WHERE name IN ('shards', 'journal'))
+		FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`).Scan(&tables, &versions, &ours)
+	switch {
+	case err != nil:
 		return err
+	case versions == 0 && tables > 0:
+		return foreign
+	case versions == 1:
+		if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&found); err != nil {
+			return err
+		}
 	}
-	if tables != 3 {
-		return &store.CorruptError{What: "the database " + path, Err: errors.New("it is not one of CloudCrowd's")}
+	if found == 0 && ours == 0 {
+		return &cloudcrowd.Error{Code: cloudcrowd.NotFound, Msg: "the database " + path + " is empty: no server has finished its first start on it", Hint: "start a server on it"}
 	}
-	if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&found); err != nil {
-		return err
+	if ours != 2 {
+		return foreign
 	}
 	if found == known {
 		return nil

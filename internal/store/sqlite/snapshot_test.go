@@ -153,6 +153,16 @@ func TestSnapshotRefuses(t *testing.T) {
 	}
 	write("text.db", strings.Repeat("this is no database ", 100))
 	write("empty.db", "")
+	foreign, err := sql.Open("sqlite", filepath.Join(dir, "foreign.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := foreign.Exec("CREATE TABLE shards (a)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := foreign.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for schema, name := range map[int]string{-1: "old.db", 1: "new.db"} {
 		s, err := Open(t.Context(), filepath.Join(dir, name), Options{})
 		if err != nil {
@@ -176,13 +186,13 @@ func TestSnapshotRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, code := range map[string]cloudcrowd.Code{"missing.db": cloudcrowd.NotFound, ".": cloudcrowd.NotFound, "old.db": cloudcrowd.Conflict, "new.db": cloudcrowd.Conflict} {
+	for name, code := range map[string]cloudcrowd.Code{"missing.db": cloudcrowd.NotFound, "empty.db": cloudcrowd.NotFound, ".": cloudcrowd.NotFound, "old.db": cloudcrowd.Conflict, "new.db": cloudcrowd.Conflict} {
 		_, err := OpenSnapshot(t.Context(), filepath.Join(dir, name))
 		if e, ok := errors.AsType[*cloudcrowd.Error](err); !ok || e.Code != code || e.Hint == "" || !strings.Contains(e.Msg, dir) {
 			t.Errorf("%s: %v, want code %s, the path and a hint", name, err, code)
 		}
 	}
-	for _, name := range []string{"text.db", "empty.db"} {
+	for _, name := range []string{"text.db", "foreign.db"} {
 		_, err := OpenSnapshot(t.Context(), filepath.Join(dir, name))
 		if _, ok := errors.AsType[*store.CorruptError](err); !ok {
 			t.Errorf("%s: %v, want a corrupt database", name, err)
