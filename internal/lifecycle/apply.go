@@ -164,6 +164,9 @@ func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
 		j.Failed--
 		j.Workers[a.Worker].Failed--
 	}
+	keep := min(a.Reserve, e.Reserve)
+	j.Reserved -= a.Reserve - keep
+	a.Reserve = keep
 	a.State, a.EndedAt = cloudcrowd.AttemptReported, at
 	a.Result, a.Digest, a.CoreSeconds = &e.Result, e.Digest, e.CoreSeconds
 	s.part(j, a.Worker, a.Owner).CPUSeconds += e.Result.Usage.CPUSeconds

@@ -284,6 +284,9 @@ func (a *assigner) affordable(j *Job, i int, core float64) bool {
 			return false // something may still be released
 		}
 	}
+	if j.Stages[i].CoreSecondsPerUnit() == 0 {
+		core = math.Min(core, 1) // nothing is known yet: as long as the cheapest plan takes, by which the job was accepted
+	}
 	if market.Ceiling(a.d.Prices, core, j.Spec.Stages[i].Resources) <= j.Available() {
 		return true
 	}

@@ -221,9 +221,19 @@ func (d *Decider) Report(w cloudcrowd.WorkerID, id cloudcrowd.AttemptID, r cloud
 		d.afterFailure(id.Task)
 		return true
 	}
-	d.emit(Event{AttemptReported: &AttemptReported{ID: id, Result: r, Digest: ResultDigest(r), CoreSeconds: core}})
+	d.emit(Event{AttemptReported: &AttemptReported{ID: id, Result: r, Digest: ResultDigest(r), CoreSeconds: core, Reserve: d.claim(j, id, a, r, core)}})
 	d.settle(id.Task)
 	return true
+}
+
+// claim is the price of a result by what its worker says it took.
+func (d *Decider) claim(j *Job, id cloudcrowd.AttemptID, a *Attempt, r cloudcrowd.Result, core float64) cloudcrowd.Credits {
+	wall := min(r.Usage.WallSeconds, max(float64(d.At-a.LeasedAt)/1e6, 0))
+	var output int64
+	for _, f := range r.Outputs {
+		output += f.SizeBytes
+	}
+	return market.Gross(d.Prices, core, wall, min(r.Usage.PeakMemoryBytes, j.Spec.Stages[id.Task.Stage].Resources.MemoryBytes), output)
 }
 
 // Lost ends a lease that expired; Returned one that was handed back without blame.

@@ -62,12 +62,13 @@ type AttemptLeased struct {
 	Why      cloudcrowd.Why       `cbor:"8,keyasint"`
 }
 
-// AttemptReported: a successful result is in and votes.
+// AttemptReported: a successful result is in and votes. Of its reserve no more is kept than what it claims to have cost.
 type AttemptReported struct {
 	ID          cloudcrowd.AttemptID `cbor:"1,keyasint"`
 	Result      cloudcrowd.Result    `cbor:"2,keyasint"`
 	Digest      cloudcrowd.Digest    `cbor:"3,keyasint"`
 	CoreSeconds float64              `cbor:"4,keyasint,omitempty"`
+	Reserve     cloudcrowd.Credits   `cbor:"5,keyasint,omitempty"`
 }
 
 // AttemptEnded: an attempt will not bring a result.
