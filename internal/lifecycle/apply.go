@@ -47,6 +47,12 @@ func (s *State) Apply(ev Event, at cloudcrowd.Time, out *Out) {
 		s.applyMerged(ev.StageMerged, at)
 	case ev.JobEnded != nil:
 		s.applyJobEnded(ev.JobEnded, at, out)
+	case ev.QuorumLowered != nil:
+		e := ev.QuorumLowered
+		_, _, t := s.task(e.Task)
+		must(e.Quorum >= 1 && e.Quorum <= t.Quorum, "task %s: quorum %d is not lower than %d", e.Task, e.Quorum, t.Quorum)
+		t.Quorum, t.Start, t.Need = e.Quorum, min(t.Start, e.Quorum), e.Reason
+		t.refresh()
 	case ev.CreditsIssued != nil:
 		e := ev.CreditsIssued
 		n := out.Money.Issue(e.To, e.Amount, e.Note)

@@ -157,6 +157,8 @@ func (a *assigner) serve(src source, id cloudcrowd.TaskID, t *Task) bool {
 		if c = scheduler.Place(again, a.workers); c.Worker == nil {
 			if a.failedEverywhere(t) {
 				a.d.FailTask(id, "failed on every worker that is here")
+			} else {
+				a.settleForLess(src.job, src.stage, id, t)
 			}
 			return false
 		}
@@ -232,7 +234,7 @@ func (a *assigner) carve(src source) {
 		if !a.affordable(j, i, it.CoreSeconds) {
 			return
 		}
-		need := verify.ForTask(spec.Verify, a.d.State.Record(c.Worker.ID), a.d.trusted(c.Worker.Owner, j), a.d.Rand.Float64())
+		need := verify.ForTask(spec.Verify, a.d.State.Record(c.Worker.ID), a.believed(c.Worker, j), a.d.Rand.Float64())
 		a.d.emit(Event{TaskCarved: &TaskCarved{Task: id, Unit: cut.unit, Level: cut.level, Pos: cut.pos, Final: cut.final,
 			Quorum: need.Quorum, Start: need.Start, Alone: need.Alone, Need: need.Why}})
 		t := st.Tasks[id.Index]
@@ -244,6 +246,53 @@ func (a *assigner) carve(src source) {
 				break
 			}
 		}
+	}
+}
+
+// believed reports whether a worker's result is accepted without a second one: its owner is the requester or the operator, and no other machine is here
+// that could check it. With a second machine even one's own results are compared: machines fail, too.
+func (a *assigner) believed(w *scheduler.Worker, j *Job) bool {
+	return a.d.trusted(w.Owner, j) && len(a.parties(j)) < 2
+}
+
+// parties are those who could answer for results of a job now.
+func (a *assigner) parties(j *Job) map[string]bool {
+	parties := map[string]bool{}
+	for _, w := range a.workers {
+		if !w.Closed && !verify.Exiled(a.d.State.Record(w.ID), a.d.At) {
+			at := Attempt{Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j)}
+			parties[at.Party()] = true
+		}
+	}
+	return parties
+}
+
+// aloneAfter is how long a result of one's own machine waits for another machine to check it.
+const aloneAfter = cloudcrowd.Time(15e6)
+
+// settleForLess accepts a result of a trusted machine where a confidence is asked for and, for some time now, nobody is here who could check it.
+// Replicas that the job asks for by number are always waited for.
+func (a *assigner) settleForLess(j *Job, i int, id cloudcrowd.TaskID, t *Task) {
+	if j.Spec.Stages[i].Verify.Confidence == 0 || len(a.parties(j)) > 1 {
+		return
+	}
+	votes, own := 0, false
+	for _, at := range t.Attempts {
+		switch {
+		case at.Round != t.Round:
+		case at.State == cloudcrowd.AttemptLeased:
+			return
+		case at.State == cloudcrowd.AttemptReported:
+			if a.d.At-at.EndedAt < aloneAfter {
+				return
+			}
+			votes++
+			own = own || at.Trusted
+		}
+	}
+	if votes == 1 && own {
+		a.d.emit(Event{QuorumLowered: &QuorumLowered{Task: id, Quorum: 1, Reason: "nobody else is connected who could check it, and its worker belongs to the requester or the operator"}})
+		a.d.settle(id)
 	}
 }
 

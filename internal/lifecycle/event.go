@@ -19,6 +19,7 @@ type Event struct {
 	StageMerged     *StageMerged     `cbor:"10,keyasint,omitempty"`
 	JobEnded        *JobEnded        `cbor:"11,keyasint,omitempty"`
 	CreditsIssued   *CreditsIssued   `cbor:"12,keyasint,omitempty"`
+	QuorumLowered   *QuorumLowered   `cbor:"13,keyasint,omitempty"`
 }
 
 // JobSubmitted: a job was accepted and its budget is held.
@@ -136,4 +137,11 @@ type CreditsIssued struct {
 	By     cloudcrowd.AccountID `cbor:"3,keyasint"`
 	Note   string               `cbor:"4,keyasint,omitempty"`
 	Key    string               `cbor:"5,keyasint,omitempty"`
+}
+
+// QuorumLowered: fewer agreeing results suffice than was decided when the task was cut.
+type QuorumLowered struct {
+	Task   cloudcrowd.TaskID `cbor:"1,keyasint"`
+	Quorum int               `cbor:"2,keyasint"`
+	Reason string            `cbor:"3,keyasint,omitempty"`
 }

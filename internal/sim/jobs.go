@@ -39,6 +39,9 @@ func (w *world) populate() {
 			if w.chance(w.p.Slow) {
 				k.pace /= 10
 			}
+			if i%5 == 0 { // a house machine
+				k.owner, k.lies = operator, false
+			}
 		} else {
 			k.owner = cloudcrowd.AccountID(fmt.Sprintf("honest%d", i))
 		}

@@ -55,6 +55,8 @@ func (l *loop) event(ev lifecycle.Event) cloudcrowd.Event {
 		return l.taskEvent("task.failed", ev.TaskFailed.Task, 0, ev.TaskFailed.Reason)
 	case ev.TaskReopened != nil:
 		return l.taskEvent("task.reopened", ev.TaskReopened.Task, 0, ev.TaskReopened.Reason)
+	case ev.QuorumLowered != nil:
+		return l.taskEvent("task.quorum", ev.QuorumLowered.Task, 0, "needs fewer results: "+ev.QuorumLowered.Reason)
 	case ev.StageMerged != nil:
 		e := ev.StageMerged
 		return l.stageEvent("stage.merged", e.Job, e.Stage, "was merged")

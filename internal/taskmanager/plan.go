@@ -218,11 +218,10 @@ func replicas(v cloudcrowd.Verify, c crowd) ([2]float64, string) {
 		return [2]float64{float64(v.Replicas), float64(v.Replicas) + 1}, fmt.Sprintf("%d of %d replicas of different owners must agree", v.Quorum, v.Replicas)
 	}
 	n := float64(verify.Replicas(v.Confidence, verify.ErrorRate(cloudcrowd.Record{})))
-	low := 1 + verify.AuditShare
-	if c.trusted > 0 {
-		low = 1
+	if c.trusted > 0 && c.parties < 2 {
+		return [2]float64{1, 1}, fmt.Sprintf("confidence %g, but one machine is connected and it is yours or the operator's: its results are believed", v.Confidence)
 	}
-	return [2]float64{low, n + 0.5}, fmt.Sprintf("confidence %g: %.0f agreeing results of different owners, fewer from workers with a good record, one from your own", v.Confidence, n)
+	return [2]float64{1 + verify.AuditShare, n + 0.5}, fmt.Sprintf("confidence %g: %.0f agreeing results of different owners, one from workers with a good record", v.Confidence, n)
 }
 
 func inputBytes(spec *cloudcrowd.JobSpec, st *cloudcrowd.Stage) int64 {
@@ -253,7 +252,7 @@ func stageNotes(st *cloudcrowd.Stage, c crowd) []string {
 		list = append(list, fmt.Sprintf("Stage %s is not verified: a worker that lies is believed. Right for one's own machines only.", st.Name))
 	}
 	need := st.Verify.Quorum
-	if st.Verify.Confidence > 0 && c.trusted == 0 {
+	if st.Verify.Confidence > 0 && (c.trusted == 0 || c.parties > 1) {
 		need = verify.Replicas(st.Verify.Confidence, verify.ErrorRate(cloudcrowd.Record{}))
 	}
 	if c.workers > 0 && need > c.parties {

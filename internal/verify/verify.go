@@ -60,8 +60,8 @@ type Need struct {
 	Why    string // for explanations
 }
 
-// ForTask decides a task's need when its first attempt goes to a worker. trusted says that the worker's owner is the requester or the operator, who need
-// no checking. lottery is uniform in [0,1) and secret: below AuditShare a trusted worker's result is checked all the same.
+// ForTask decides a task's need when its first attempt goes to a worker. trusted says that the worker's owner is the requester or the operator, and that
+// nobody else is here to check it. lottery is uniform in [0,1) and secret: below AuditShare a trusted worker's result is checked all the same.
 func ForTask(v cloudcrowd.Verify, r cloudcrowd.Record, trusted bool, lottery float64) Need {
 	switch {
 	case v.None:
@@ -69,7 +69,7 @@ func ForTask(v cloudcrowd.Verify, r cloudcrowd.Record, trusted bool, lottery flo
 	case v.Replicas > 0:
 		return Need{Quorum: v.Quorum, Start: v.Replicas, Why: fmt.Sprintf("%d of %d replicas must agree", v.Quorum, v.Replicas)}
 	case trusted:
-		return Need{Quorum: 1, Start: 1, Why: "the worker belongs to the requester or the operator"}
+		return Need{Quorum: 1, Start: 1, Why: "the worker belongs to the requester or the operator, and no other is here that could check it"}
 	}
 	allowed := 1 - v.Confidence
 	e := ErrorRate(r)

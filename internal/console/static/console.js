@@ -5,7 +5,7 @@ const base = root.dataset.base ?? "";
 
 // ---- live: one event stream, changed fragments fetched again --------------------------------------------------------------------------------
 const EVENTS = ["feed.reset", "job.submitted", "job.running", "job.done", "job.failed", "job.cancelled", "stage.indexed", "stage.merged", "stage.done", "task.carved", "task.done",
-  "task.failed", "task.refused", "task.reopened", "attempt.leased", "attempt.reported", "attempt.accepted", "attempt.refused", "attempt.failed", "attempt.lost",
+  "task.failed", "task.refused", "task.reopened", "task.quorum", "attempt.leased", "attempt.reported", "attempt.accepted", "attempt.refused", "attempt.failed", "attempt.lost",
   "attempt.returned", "attempt.cancelled", "worker.joined", "worker.online", "worker.offline", "worker.revoked", "credits.issued"];
 const notice = document.getElementById("live");
 let tag = "";       // ETag of the last answer, for the fragments it covered
