@@ -11,6 +11,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
 	"cloudcrowd.dev/cloudcrowd/examples"
+	"cloudcrowd.dev/cloudcrowd/internal/platform"
 	"github.com/spf13/cobra"
 )
 
@@ -152,7 +153,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) error {
 		}
 	}
 	if o.once {
-		if *out.Sum != 0 || out.Fsck != "clean" {
+		if *out.Sum != 0 || out.Fsck != platform.Clean {
 			return errReported{cloudcrowd.Unsuccessful}
 		}
 		return nil
@@ -207,7 +208,7 @@ func (a *app) audit(ctx context.Context, operator *client.Client, dir string, ou
 	}
 	total := sum(accounts.Items)
 	out.Sum = &total
-	report, err := checkFolder(ctx, dir)
+	report, err := platform.Fsck(ctx, dir, platform.FsckOptions{})
 	if err != nil {
 		return err
 	}

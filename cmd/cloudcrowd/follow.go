@@ -36,7 +36,7 @@ func (a *app) follow(ctx context.Context, api *client.Client, id cloudcrowd.JobI
 			return job, err
 		case err != nil && !away:
 			screen.clear()
-			a.notef("the server is away (%v); waiting for it\n", err)
+			a.notef("the server is away (%s); waiting for it\n", briefly(err))
 			fallthrough
 		case err != nil:
 			away, pause = true, awayLook
@@ -61,6 +61,14 @@ func (a *app) follow(ctx context.Context, api *client.Client, id cloudcrowd.JobI
 		case <-time.After(pause):
 		}
 	}
+}
+
+// briefly is an error without the chain of its causes.
+func briefly(err error) string {
+	if e, ok := errors.AsType[*cloudcrowd.Error](err); ok {
+		return e.Msg
+	}
+	return err.Error()
 }
 
 // temporary reports whether asking again later may help.

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/platform"
 	"github.com/spf13/cobra"
 )
 
@@ -26,11 +27,12 @@ cloudcrowd fsck --data cloudcrowd-data --json
 
 func (a *app) fsckCommand() *cobra.Command {
 	var dir string
+	var o platform.FsckOptions
 	c := fsckPage.command(0, 0, func(ctx context.Context, _ []string) error {
 		if err := isFolder("--data", dir); err != nil {
 			return err
 		}
-		report, err := checkFolder(ctx, dir)
+		report, err := platform.Fsck(ctx, dir, o)
 		if err != nil {
 			return err
 		}
@@ -40,13 +42,21 @@ func (a *app) fsckCommand() *cobra.Command {
 			for _, p := range report.Problems {
 				a.printf("%s: %s\n", p.Subject, p.Text)
 			}
-			a.printf("%s\n", a.ink.state(report.Verdict))
+			if report.Omitted > 0 {
+				a.printf("… and %s\n", plural(report.Omitted, "further problem"))
+			}
+			for _, n := range report.Notes {
+				a.notef("note: %s: %s\n", n.Subject, n.Text)
+			}
+			a.printf("%s: %s, %s, %s, %s\n", a.ink.state(report.Verdict), plural(report.Jobs, "job"), plural(report.Tasks, "task"),
+				plural(report.Transfers, "transfer"), plural(report.Blobs, "blob"))
 		}
-		if err == nil && report.Verdict != "clean" {
+		if err == nil && report.Verdict != platform.Clean {
 			err = errReported{cloudcrowd.Unsuccessful}
 		}
 		return err
 	})
 	c.Flags().StringVar(&dir, "data", defaultData, "data `FOLDER` of the server")
+	c.Flags().BoolVar(&o.Quick, "quick", false, "do not read every blob again, only whether it is there")
 	return c
 }

@@ -32,7 +32,7 @@ func (k ink) state(word string) string {
 	switch word {
 	case "done", "accepted", "posted", "trusted", "online", "clean":
 		return k.green(word)
-	case "failed", "refused", "revoked", "distrusted":
+	case "failed", "refused", "revoked", "distrusted", "faulty":
 		return k.red(word)
 	case "running", "leased", "reported", "merging", "preparing", "pending":
 		return k.blue(word)
