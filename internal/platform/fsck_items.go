@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -67,47 +68,62 @@ func transferItem(t cloudcrowd.Transfer) item {
 func tableItem(r sqlite.TableRow) item {
 	columns, keys := sqlite.Columns(r.Table)
 	it := item{once: r.Table == "charges"}
-	name := make([]string, keys)
-	for i := range keys {
-		name[i] = fmt.Sprint(r.Values[i])
-	}
-	id := strings.Join(name, "-")
+	name := make([]byte, 0, 64)
 	switch r.Table {
 	case "charges":
-		it.subject = "charge of attempt " + id
+		name = append(name, "charge of attempt"...)
 	case "records":
-		it.subject = "record of worker " + id
+		name = append(name, "record of worker"...)
 	default:
-		it.subject = strings.TrimSuffix(r.Table, "s") + " " + id
+		name = append(name, strings.TrimSuffix(r.Table, "s")...)
 	}
-	var b bytes.Buffer
+	doc := make([]byte, 0, 1024)
 	for i, column := range columns {
-		b.WriteString(map[bool]string{true: "{", false: ","}[i == 0])
-		fmt.Fprintf(&b, "%q:", column)
-		text, isText := r.Values[i].(string)
-		if isText && (column == "doc" || column == "summary" || column == "detail") && json.Valid([]byte(text)) {
-			b.WriteString(nameless(r.Table, column, text))
-			continue
+		doc = append(doc, ',')
+		if i == 0 {
+			doc[0] = '{'
 		}
-		v, _ := json.Marshal(r.Values[i]) // plain values: cannot fail
-		b.Write(v)
+		doc = append(append(append(doc, '"'), column...), '"', ':')
+		at := len(doc)
+		switch v := r.Values[i].(type) {
+		case int64:
+			doc = strconv.AppendInt(doc, v, 10)
+		case string:
+			if column == "doc" || column == "summary" || column == "detail" {
+				doc = append(doc, nameless(r.Table, column, v)...)
+				break
+			}
+			b, _ := json.Marshal(v) // a string: cannot fail
+			doc = append(doc, b...)
+		default:
+			b, _ := json.Marshal(v) // a finite number, or nothing: cannot fail
+			doc = append(doc, b...)
+		}
+		if i < keys {
+			name = append(append(name, map[bool]byte{true: ' ', false: '-'}[i == 0]), strings.Trim(string(doc[at:]), `"`)...)
+		}
 	}
-	b.WriteByte('}')
-	it.doc = b.Bytes()
+	it.subject, it.doc = string(name), append(doc, '}')
 	return it
 }
 
 // nameless is a document without workers' names.
 func nameless(table, column, text string) string {
-	var v any
 	switch {
 	case table == "attempts":
-		var a cloudcrowd.Attempt
-		if json.Unmarshal([]byte(text), &a) != nil {
+		const field = `,"worker_name":"` // not inside of a string: there its quotes would have backslashes
+		before, rest, ok := strings.Cut(text, field)
+		if !ok {
 			return text
 		}
-		a.WorkerName = ""
-		v = a
+		for i := 0; i < len(rest); i++ {
+			switch rest[i] {
+			case '\\':
+				i++
+			case '"':
+				return before + rest[i+1:]
+			}
+		}
 	case table == "jobs" && column == "detail":
 		var j cloudcrowd.Job
 		if json.Unmarshal([]byte(text), &j) != nil {
@@ -122,15 +138,11 @@ func nameless(table, column, text string) string {
 		}
 		slices.SortFunc(j.Workers, func(a, b cloudcrowd.JobWorker) int { return strings.Compare(string(a.Worker), string(b.Worker)) })
 		slices.Sort(j.Notes)
-		v = j
-	default:
-		return text
+		if b, err := json.Marshal(j); err == nil {
+			return string(b)
+		}
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return text
-	}
-	return string(b)
+	return text
 }
 
 // differences says in which fields what is stored differs from what the journal says.
