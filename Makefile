@@ -5,7 +5,7 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Packages whose goroutines share memory; the whole tree under -race takes long on two cores.
 RACE = ./client/... ./internal/api/... ./internal/authz/... ./internal/blob/... ./internal/gateway/... ./internal/store/... ./internal/taskmanager/... ./internal/worker/...
 
-.PHONY: help build test verify format vet staticcheck generated race demo bench clean
+.PHONY: help build test verify format vet staticcheck generate generated race demo bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -29,9 +29,11 @@ vet: ## go vet, for every system
 staticcheck: ## staticcheck
 	$(STATICCHECK) ./...
 
-generated: ## fails if a generated file is not what its source makes
-	go generate ./internal/wire/...
-	@git diff --exit-code --stat -- internal/wire || { echo "generated files are not up to date"; exit 1; }
+generate: ## protocol messages, API description, manual (needs protoc and protoc-gen-go); the examples' modules: go generate ./examples
+	go generate ./internal/... ./cmd/...
+
+generated: generate ## fails if a generated file is not what its source makes
+	@git diff --exit-code --stat -- '*.pb.go' internal/api/openapi.json docs/cli.md || { echo "generated files were not up to date"; exit 1; }
 
 race: ## race detector on packages with shared memory
 	go test -race -short -timeout 20m $(RACE)
