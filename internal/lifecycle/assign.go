@@ -102,6 +102,9 @@ func (j *Job) expect(i int, units int64) float64 {
 	st, spec := j.Stages[i], &j.Spec.Stages[i]
 	target := float64(spec.Target) / 1e9
 	per := st.CoreSecondsPerUnit()
+	if per <= 0 {
+		per = st.Prior // as the plan did, by which the budget was chosen
+	}
 	switch {
 	case per <= 0:
 		return target
@@ -147,7 +150,7 @@ func (a *assigner) openTasks(src source) {
 
 // serve places one attempt of an existing task; false if that is not possible now.
 func (a *assigner) serve(src source, id cloudcrowd.TaskID, t *Task) bool {
-	it := a.d.item(src.job, src.stage, id, t)
+	it := a.d.item(src.job, src.stage, t)
 	it.Rank = src.rank
 	c := scheduler.Place(it, a.workers)
 	if c.Worker == nil {
@@ -394,7 +397,7 @@ func (d *Decider) trusted(owner cloudcrowd.AccountID, j *Job) bool {
 }
 
 // item describes a further attempt of an existing task.
-func (d *Decider) item(j *Job, i int, id cloudcrowd.TaskID, t *Task) scheduler.Item {
+func (d *Decider) item(j *Job, i int, t *Task) scheduler.Item {
 	return scheduler.Item{CoreSeconds: j.expect(i, t.Unit.Hi-t.Unit.Lo), MemoryBytes: j.Spec.Stages[i].Resources.MemoryBytes,
 		Blobs: j.blobs(i, t.Unit, t.Level), Excluded: d.barred(j, i, t, false)}
 }
@@ -479,8 +482,8 @@ func (j *Job) blobs(i int, u cloudcrowd.Unit, level int32) []scheduler.Blob {
 }
 
 // Consider answers where a further attempt of a task would go, without deciding anything. Workers must be prepared.
-func (d *Decider) Consider(j *Job, i int, id cloudcrowd.TaskID, t *Task, workers []*scheduler.Worker) scheduler.Choice {
-	it := d.item(j, i, id, t)
+func (d *Decider) Consider(j *Job, i int, t *Task, workers []*scheduler.Worker) scheduler.Choice {
+	it := d.item(j, i, t)
 	c := scheduler.Place(it, workers)
 	if c.Worker == nil {
 		it.Excluded = d.barred(j, i, t, true)

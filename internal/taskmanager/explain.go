@@ -74,14 +74,17 @@ func (l *loop) explainStage(j *lifecycle.Job, i int) []string {
 	st, name := j.Stages[i], j.Spec.Stages[i].Name
 	line := fmt.Sprintf("Stage %s: %d of %d tasks done, %d attempts running.", name, st.Done, len(st.Tasks), st.Running)
 	if per := st.CoreSecondsPerUnit(); per > 0 {
-		line += fmt.Sprintf(" A unit takes %.3g core-seconds.", per)
+		line += " " + unitCost(per)
+	}
+	if len(st.Tasks) == 0 {
+		line = fmt.Sprintf("Stage %s: no task yet; they are made as workers become free or results come in.", name)
 	}
 	list := []string{line}
 	shown := 0
 	for ti, t := range st.Tasks {
 		if t.State == cloudcrowd.TaskWaiting && shown < 5 {
 			shown++
-			list = append(list, fmt.Sprintf("Task %s %d waits: %s.", name, ti, l.waiting(j, i, cloudcrowd.TaskID{Job: j.ID, Stage: int32(i), Index: int32(ti)}, t)))
+			list = append(list, fmt.Sprintf("Task %s %d waits: %s.", name, ti, l.waiting(j, i, t)))
 		}
 	}
 	if total, known := j.Total(i); j.Spec.Stages[i].Merge == nil && known && st.Next < total && shown == 0 {
@@ -94,6 +97,17 @@ func (l *loop) explainStage(j *lifecycle.Job, i int) []string {
 		list = append(list, fmt.Sprintf("Stage %s has %d of %d units not cut yet: %s.", name, total-st.Next, total, why))
 	}
 	return list
+}
+
+// unitCost says what units cost in a number that people can read.
+func unitCost(coreSeconds float64) string {
+	switch {
+	case coreSeconds >= 0.1:
+		return fmt.Sprintf("A unit takes %.3g core-seconds.", coreSeconds)
+	case coreSeconds >= 1e-4:
+		return fmt.Sprintf("A thousand units take %.3g core-seconds.", coreSeconds*1e3)
+	}
+	return fmt.Sprintf("A million units take %.3g core-seconds.", coreSeconds*1e6)
 }
 
 func free(l *loop) int {
@@ -109,7 +123,7 @@ func (l *loop) decider() *lifecycle.Decider {
 }
 
 // waiting says why a task gets no attempt now.
-func (l *loop) waiting(j *lifecycle.Job, i int, id cloudcrowd.TaskID, t *lifecycle.Task) string {
+func (l *loop) waiting(j *lifecycle.Job, i int, t *lifecycle.Task) string {
 	workers := l.open()
 	if len(workers) == 0 {
 		return "no worker is connected that takes work"
@@ -117,7 +131,7 @@ func (l *loop) waiting(j *lifecycle.Job, i int, id cloudcrowd.TaskID, t *lifecyc
 	for _, w := range workers {
 		w.Prepare(l.now())
 	}
-	c := l.decider().Consider(j, i, id, t, workers)
+	c := l.decider().Consider(j, i, t, workers)
 	switch {
 	case c.Worker == nil:
 		var why []string
@@ -142,7 +156,7 @@ func (m *Manager) ExplainTask(ctx context.Context, id cloudcrowd.TaskID) (cloudc
 	e.Subject = fmt.Sprintf("task %d of stage %s (%s)", t.Index, t.Stage, t.Label)
 	err = m.view(ctx, func(l *loop) {
 		if j, _, task := l.st.FindTask(id); task != nil && task.State == cloudcrowd.TaskWaiting && !j.State.Ended() {
-			e.Lines = append(e.Lines, "It waits: "+l.waiting(j, int(id.Stage), id, task)+".")
+			e.Lines = append(e.Lines, "It waits: "+l.waiting(j, int(id.Stage), task)+".")
 		}
 		if _, _, task := l.st.FindTask(id); task != nil && task.Need != "" {
 			e.Lines = append(e.Lines, sentence(task.Need))
