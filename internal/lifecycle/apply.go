@@ -91,8 +91,8 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 	must(s.Jobs[e.Job] == nil, "job %s submitted twice", e.Job)
 	j := &Job{ID: e.Job, Account: e.Account, Spec: e.Spec, SubmittedAt: at, Deadline: e.Deadline, State: cloudcrowd.JobRunning,
 		Budget: e.Spec.Budget, Workers: map[cloudcrowd.WorkerID]*Part{}}
-	for range e.Spec.Stages {
-		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, open: map[int32]struct{}{}})
+	for i := range e.Spec.Stages {
+		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, Prior: s.Rates[RateKey(&e.Spec.Stages[i])].PerUnit, open: map[int32]struct{}{}})
 	}
 	s.Jobs[e.Job] = j
 	place, _ := slices.BinarySearch(s.running, e.Job)

@@ -93,6 +93,7 @@ type Stage struct {
 	StartedAt cloudcrowd.Time         `cbor:"16,keyasint,omitempty"`
 	EndedAt   cloudcrowd.Time         `cbor:"17,keyasint,omitempty"`
 	Largest   int64                   `cbor:"18,keyasint,omitempty"` // units of the largest task reported
+	Prior     float64                 `cbor:"19,keyasint,omitempty"` // core-seconds per unit in earlier jobs, for as long as this one has seen nothing; 0: none
 	open      map[int32]struct{}      // tasks not ended, derived
 }
 
