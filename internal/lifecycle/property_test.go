@@ -18,6 +18,7 @@ var shapes = [][]string{
 	{"work range=4 size=1", "tree after=work merge=2"},
 	{"work range=3 size=1 verify=2/3", "second each=work", "joined after=second concat", "end after=joined,work"},
 	{"list verify=1/1", "work program=list", "tree after=work merge=3", "joined after=tree concat"},
+	{"work lines=text size=1", "tree after=work merge=2"},
 	{"a verify=none retries=1", "b after=a range=2 size=1 retries=0", "c after=a", "d after=b,c"},
 }
 
@@ -42,10 +43,10 @@ func randomRun(t *rapid.T) *world {
 	}
 	draw := func(n int, label string) int { return rapid.IntRange(0, n-1).Draw(t, label) }
 	var known []cloudcrowd.AttemptID // every attempt that ever was
-	for range rapid.IntRange(1, 60).Draw(t, "steps") {
+	for range rapid.IntRange(1, 150).Draw(t, "steps") {
 		w.now += cloudcrowd.Time(rapid.SampledFrom([]int64{0, 1000, 2e6, 30e6}).Draw(t, "time"))
 		w.lottery = fixed(rapid.SampledFrom([]float64{0.01, 0.9}).Draw(t, "lottery"))
-		switch action := draw(16, "action"); {
+		switch action := draw(20, "action"); {
 		case action == 0 && len(w.jobs) < 3 || len(w.jobs) == 0:
 			deadline := rapid.SampledFrom([]time.Duration{0, 0, time.Minute}).Draw(t, "deadline")
 			budget := cloudcrowd.Credits(rapid.SampledFrom([]int64{20_000, 200_000, 2_000_000}).Draw(t, "budget"))

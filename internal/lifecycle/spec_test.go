@@ -43,7 +43,7 @@ func (o options) real(key string, otherwise float64) float64 {
 	return otherwise
 }
 
-// stageOf reads a stage: "NAME range=12 size=3 | each=STAGE | program=STAGE | merge=FANIN | concat, after=A,B verify=M/N | none | 0.99, retries=N".
+// stageOf reads a stage: "NAME range=12 size=3 | lines=INPUT | each=STAGE | program=STAGE | merge=FANIN | concat, after=A,B verify=M/N | none | 0.99, retries=N".
 func stageOf(line string) cloudcrowd.Stage {
 	words := strings.Fields(line)
 	o := parseOptions(words[1:])
@@ -80,6 +80,8 @@ func stageOf(line string) cloudcrowd.Stage {
 	switch {
 	case o["range"] != "":
 		s.Split = &cloudcrowd.Split{Kind: cloudcrowd.SplitRange, To: o.number("range", 0), Size: o.number("size", 0)}
+	case o["lines"] != "":
+		s.Split = &cloudcrowd.Split{Kind: cloudcrowd.SplitLines, Input: o["lines"], Size: o.number("size", 0)}
 	case o["each"] != "":
 		s.Split = &cloudcrowd.Split{Kind: cloudcrowd.SplitEach, Stage: o["each"]}
 		follow(o["each"])
