@@ -1,0 +1,10 @@
+package e2e
+
+import "testing"
+
+func (p *process) pause(t testing.TB) {
+	t.Helper()
+	lack(t, "Windows cannot freeze a process")
+}
+
+func (p *process) wake(testing.TB) {}
