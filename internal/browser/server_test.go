@@ -23,9 +23,9 @@ type platform struct {
 	t      *testing.T
 	dir    string
 	server *exec.Cmd
-	URL    string `json:"url"`
-	Admin  string `json:"admin"`
-	Join   string `json:"join"`
+	URL    string         `json:"url"`
+	Admin  string         `json:"admin"`
+	Join   string         `json:"join"`
 	api    *client.Client // operator
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"sort"
+	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/console/draw"
@@ -44,7 +45,8 @@ func (c *Console) fillAttempts(ctx context.Context, view *jobView, want wanted) 
 	}
 	seconds := float64(end-start) / 1e6
 	if want.any("job.timeline") && len(all) > 0 {
-		t, states := timeline(j, all, start, end)
+		ran := schedule(all, c.slotsOf(ctx), end)
+		t, states := timeline(j, all, ran, workerName, start, end)
 		view.Timeline = t.Draw("timeline")
 		view.Legend = states
 	}
@@ -54,58 +56,66 @@ func (c *Console) fillAttempts(ctx context.Context, view *jobView, want wanted) 
 	return nil
 }
 
-// timeline turns attempts into bars and says which states occur, in a fixed order.
-func timeline(j cloudcrowd.Job, all []cloudcrowd.Attempt, start, end cloudcrowd.Time) (draw.Timeline, []string) {
-	chain := criticalChain(j, all)
-	count0 := map[cloudcrowd.AttemptState]int{}
-	t := draw.Timeline{Seconds: float64(end-start) / 1e6, Bars: make([]draw.Bar, 0, len(all))}
-	lanes := map[string]bool{}
+// timeline turns attempts into bars and says which states occur, in a fixed order. lane names the row an attempt is drawn in.
+func timeline(j cloudcrowd.Job, all []cloudcrowd.Attempt, ran []stretch, lane func(cloudcrowd.Attempt) string, start, end cloudcrowd.Time) (draw.Timeline, []string) {
+	chain := criticalChain(j, all, ran)
+	seen, queued := map[cloudcrowd.AttemptState]int{}, 0
+	t := draw.Timeline{Seconds: float64(end-start) / 1e6, Bars: make([]draw.Bar, 0, len(all)), Held: heldSpans(all, lane, start, end)}
+	workers := map[cloudcrowd.WorkerID]bool{}
 	for i, a := range all {
-		to := a.EndedAt
-		if to == 0 {
-			to = end
+		workers[a.Worker] = true
+		if ran[i] == (stretch{}) {
+			queued++
+			continue
 		}
-		name := a.WorkerName
-		if name == "" {
-			name = a.Worker.Short()
-		}
-		lanes[name] = true
-		count0[a.State]++
-		from := ranFrom(a)
-		title := fmt.Sprintf("%s #%d, attempt %d on %s: %s, %s", a.Stage, a.ID.Task.Index, a.ID.N, name, a.State, span(float64(to-from)/1e6))
-		if queued := float64(from-a.LeasedAt) / 1e6; queued >= 0.1 {
-			title += " after " + span(queued) + " in its queue"
+		seen[a.State]++
+		from, to := ran[i].from, ran[i].to
+		title := fmt.Sprintf("%s #%d, attempt %d on %s: %s, ran %s", a.Stage, a.ID.Task.Index, a.ID.N, workerName(a), a.State, span(float64(to-from)/1e6))
+		if before := float64(from-a.LeasedAt) / 1e6; before >= 0.1 {
+			title += ", " + span(before) + " after it was leased"
 		}
 		if a.Verdict != "" {
-			title += ". " + a.Verdict
+			title += ". " + verdict(a)
 		}
-		t.Bars = append(t.Bars, draw.Bar{Lane: name, From: max(float64(from-start)/1e6, 0), To: max(float64(to-start)/1e6, 0), State: string(a.State),
+		t.Bars = append(t.Bars, draw.Bar{Lane: lane(a), From: max(float64(from-start)/1e6, 0), To: max(float64(to-start)/1e6, 0), State: string(a.State),
 			Task: a.ID.Task.String(), Title: title, Critical: chain[i]})
 	}
-	t.Title = fmt.Sprintf("Timeline of %s on %s", plural(len(all), "attempt", "attempts"), plural(len(lanes), "worker", "workers"))
+	t.Title = fmt.Sprintf("Timeline of %s on %s", plural(len(all), "attempt", "attempts"), plural(len(workers), "worker", "workers"))
 	var states []string
 	for _, s := range []cloudcrowd.AttemptState{cloudcrowd.AttemptAccepted, cloudcrowd.AttemptReported, cloudcrowd.AttemptLeased, cloudcrowd.AttemptRefused,
 		cloudcrowd.AttemptFailed, cloudcrowd.AttemptLost, cloudcrowd.AttemptReturned, cloudcrowd.AttemptCancelled} {
-		if n := count0[s]; n > 0 {
+		if n := seen[s]; n > 0 {
 			states = append(states, string(s))
 			t.Desc += fmt.Sprintf("%s %s. ", count(n), s)
 		}
+	}
+	if queued > 0 {
+		t.Desc += fmt.Sprintf("%s more wait at their worker. ", count(queued))
 	}
 	t.Desc += "Over " + span(t.Seconds) + "."
 	return t, states
 }
 
-// ranFrom is when an attempt began to run: workers hold leases ahead, so a lease may wait in their queue. It is known once the result is in.
-func ranFrom(a cloudcrowd.Attempt) cloudcrowd.Time {
-	if a.Result == nil || a.EndedAt == 0 || a.Result.Usage.WallSeconds <= 0 {
-		return a.LeasedAt
+// workerName is what an attempt's worker is called.
+func workerName(a cloudcrowd.Attempt) string {
+	if a.WorkerName != "" {
+		return a.WorkerName
 	}
-	return max(a.LeasedAt, a.EndedAt-cloudcrowd.Time(a.Result.Usage.WallSeconds*1e6))
+	return a.Worker.Short()
+}
+
+// verdict is why an attempt was accepted or refused, without the word that its state says already.
+func verdict(a cloudcrowd.Attempt) string {
+	rest, found := strings.CutPrefix(a.Verdict, string(a.State)+": ")
+	if !found || rest == "" {
+		return a.Verdict
+	}
+	return strings.ToUpper(rest[:1]) + rest[1:]
 }
 
 // criticalChain marks the attempts that set the job's duration: from the last accepted one back, each time the attempt whose end the next one waited
-// for: the latest to end before it was leased, among the stages it comes after and the same worker.
-func criticalChain(j cloudcrowd.Job, all []cloudcrowd.Attempt) map[int]bool {
+// for: the latest to end before it ran, among the stages it comes after and the same worker.
+func criticalChain(j cloudcrowd.Job, all []cloudcrowd.Attempt, ran []stretch) map[int]bool {
 	after := map[string]map[string]bool{}
 	for _, s := range j.Stages {
 		set := map[string]bool{}
@@ -124,7 +134,7 @@ func criticalChain(j cloudcrowd.Job, all []cloudcrowd.Attempt) map[int]bool {
 	if len(done) == 0 || len(done) > 2000 {
 		return chain
 	}
-	sort.Slice(done, func(a, b int) bool { return all[done[a]].EndedAt < all[done[b]].EndedAt })
+	sort.SliceStable(done, func(a, b int) bool { return ran[done[a]].to < ran[done[b]].to })
 	at := len(done) - 1
 	for {
 		cur := all[done[at]]
@@ -132,7 +142,7 @@ func criticalChain(j cloudcrowd.Job, all []cloudcrowd.Attempt) map[int]bool {
 		found := -1
 		for k := at - 1; k >= 0; k-- {
 			p := all[done[k]]
-			if p.EndedAt > cur.LeasedAt || !(after[cur.Stage][p.Stage] || p.Worker == cur.Worker) {
+			if ran[done[k]].to > ran[done[at]].from || !(after[cur.Stage][p.Stage] || p.Worker == cur.Worker) {
 				continue
 			}
 			found = k
@@ -142,6 +152,21 @@ func criticalChain(j cloudcrowd.Job, all []cloudcrowd.Attempt) map[int]bool {
 			return chain
 		}
 		at = found
+	}
+}
+
+// slotsOf asks once for each worker how many slots it has; of one that is not known any more it says 1.
+func (c *Console) slotsOf(ctx context.Context) func(cloudcrowd.WorkerID) int {
+	known := map[cloudcrowd.WorkerID]int{}
+	return func(id cloudcrowd.WorkerID) int {
+		n, ok := known[id]
+		if !ok {
+			if w, err := c.cfg.Backend.Worker(ctx, id); err == nil {
+				n = w.Info.Slots
+			}
+			known[id] = n
+		}
+		return n
 	}
 }
 

@@ -186,7 +186,7 @@ func (c *Console) remember(st cloudcrowd.ServerStatus) {
 	if n := len(c.history); n > 0 && now.Sub(c.history[n-1].at) < sampleEvery*9/10 {
 		return
 	}
-	c.history = append(c.history, sample{now, float64(st.TasksRunning), st.TasksPerSecond, st.WaitingSeconds, credits(st.CreditsPerHour)})
+	c.history = append(c.history, sample{now, float64(st.SlotsBusy), st.TasksPerSecond, st.WaitingSeconds, credits(st.CreditsPerHour)})
 	if extra := len(c.history) - historyLength; extra > 0 {
 		c.history = append(c.history[:0], c.history[extra:]...)
 	}

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/console/draw"
@@ -16,7 +17,8 @@ import (
 type jobView struct {
 	Job       cloudcrowd.Job
 	Ended     bool
-	Remaining string
+	Remaining string // in a sentence
+	Time      string // the same without the word around it
 	Meter     template.HTML
 	Words     string // progress in one sentence, read out when it changes
 	Overrun   bool   // attempts were refused or failed
@@ -71,7 +73,7 @@ func (c *Console) job(w http.ResponseWriter, r *http.Request, v viewer) error {
 	if done, err := c.export(w, r, string(j.ID), tasks, stages, workers, outputs, c.attemptsSpec(v, j.ID)); done || err != nil {
 		return err
 	}
-	view := jobView{Job: j, Ended: j.State.Ended(), Remaining: remaining(j.JobSummary), Notes: j.Notes, Overrun: j.Refused+j.Failed > 0}
+	view := jobView{Job: j, Ended: j.State.Ended(), Remaining: remaining(j.JobSummary), Time: strings.TrimSuffix(strings.TrimPrefix(remaining(j.JobSummary), "took "), " left"), Notes: j.Notes, Overrun: j.Refused+j.Failed > 0}
 	view.Words = fmt.Sprintf("%s of the work is accepted: %s of %s", percent(j.Progress), count(j.TasksDone), plural(j.Tasks, "task", "tasks"))
 	if !view.Ended {
 		view.Words += " so far"
@@ -272,6 +274,11 @@ func (c *Console) tasksSpec(j cloudcrowd.Job, stage string, state cloudcrowd.Tas
 		}}
 }
 
+// attemptName is how people speak of an attempt: its id says nothing to them.
+func attemptName(a cloudcrowd.Attempt) string {
+	return fmt.Sprintf("%s #%d, attempt %d", a.Stage, a.ID.Task.Index, a.ID.N)
+}
+
 // attemptsSpec lists all attempts; it is exported only, the timeline shows it.
 func (c *Console) attemptsSpec(v viewer, id cloudcrowd.JobID) tableSpec {
 	return tableSpec{Name: "attempts", Columns: attemptColumns, Rows: func(ctx context.Context, p store.Page) ([][]Cell, string, error) {
@@ -283,10 +290,12 @@ func (c *Console) attemptsSpec(v viewer, id cloudcrowd.JobID) tableSpec {
 var attemptColumns = []Column{{Key: "attempt", Title: "Attempt"}, {Key: "stage", Title: "Stage", Priority: 2}, {Key: "worker", Title: "Worker"}, {Key: "state", Title: "State"},
 	{Key: "leased_at", Title: "Leased", Priority: 2, Number: true}, {Key: "seconds", Title: "Time", Number: true}, {Key: "charge_microcredits", Title: "Charge", Number: true, Priority: 2}, {Key: "verdict", Title: "Verdict", Priority: 3}}
 
+const workerColumn = 2 // of attemptColumns
+
 func (c *Console) attemptRows(v viewer, list []cloudcrowd.Attempt) [][]Cell {
 	rows := make([][]Cell, len(list))
 	for i, a := range list {
-		id := Cell{Text: a.ID.String(), Raw: a.ID.String()}
+		id := Cell{Text: attemptName(a), Raw: a.ID.String(), Title: a.ID.String()}
 		if v.seesJobs() {
 			id.Href = c.taskURL(a.ID.Task)
 		}
@@ -294,7 +303,7 @@ func (c *Console) attemptRows(v viewer, list []cloudcrowd.Attempt) [][]Cell {
 		if a.EndedAt > a.LeasedAt {
 			seconds = spanCell(float64(a.EndedAt-a.LeasedAt) / 1e6)
 		}
-		rows[i] = []Cell{id, text(a.Stage), c.workerCell(v, a.Worker, a.WorkerName), stateCell(a.State), timeCell(a.LeasedAt), seconds, moneyCell(a.Charge), {Text: a.Verdict}}
+		rows[i] = []Cell{id, text(a.Stage), c.workerCell(v, a.Worker, a.WorkerName), stateCell(a.State), timeCell(a.LeasedAt), seconds, moneyCell(a.Charge), {Sub: verdict(a), Raw: a.Verdict}}
 	}
 	return rows
 }

@@ -125,8 +125,12 @@ func (c *Console) figures(st cloudcrowd.ServerStatus) []Figure {
 	if st.TasksPerSecond >= 100 {
 		perSecond = decimal(st.TasksPerSecond, 0)
 	}
+	ahead := "no lease waits at a worker"
+	if n := st.TasksRunning - st.SlotsBusy; n > 0 {
+		ahead = count(n) + " more leased ahead"
+	}
 	return []Figure{
-		fig("Running tasks", count(st.TasksRunning), "", fmt.Sprintf("on %s of %s", count(st.SlotsBusy), plural(st.Slots, "slot", "slots")), func(s sample) float64 { return s.running }),
+		fig("Running tasks", count(st.SlotsBusy), "on "+plural(st.Slots, "slot", "slots"), ahead, func(s sample) float64 { return s.running }),
 		fig("Accepted", perSecond, "tasks/s", "verified results, last minute", func(s sample) float64 { return s.perSecond }),
 		fig("Longest wait", span(st.WaitingSeconds), "", "of a task for a worker", func(s sample) float64 { return s.wait }),
 		fig("Spending", decimal(credits(st.CreditsPerHour), 2), "credits/h", "charged, last minute", func(s sample) float64 { return s.spend }),

@@ -27,6 +27,7 @@ type taskView struct {
 type attemptView struct {
 	cloudcrowd.Attempt
 	Worker    Cell
+	Reason    string // of the verdict
 	Seconds   string
 	Canonical bool
 	Agrees    string // "agrees", "differs", ""
@@ -111,7 +112,7 @@ func (c *Console) taskOutputs(t cloudcrowd.Task) tableSpec {
 }
 
 func (c *Console) attemptView(v viewer, t cloudcrowd.Task, a cloudcrowd.Attempt, accepted cloudcrowd.Digest) attemptView {
-	av := attemptView{Attempt: a, Worker: c.workerCell(v, a.Worker, a.WorkerName), Canonical: t.Canonical > 0 && a.ID.N == t.Canonical}
+	av := attemptView{Attempt: a, Reason: strings.TrimSuffix(verdict(a), "."), Worker: c.workerCell(v, a.Worker, a.WorkerName), Canonical: t.Canonical > 0 && a.ID.N == t.Canonical}
 	if a.EndedAt > 0 {
 		av.Seconds = span(float64(a.EndedAt-a.LeasedAt) / 1e6)
 	} else {

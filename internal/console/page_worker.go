@@ -1,10 +1,14 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
+	"strings"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/console/draw"
@@ -13,25 +17,25 @@ import (
 
 // workerView is: should I rely on it?
 type workerView struct {
-	Worker    cloudcrowd.WorkerView
-	State     string
-	Verdict   string // the answer, in one sentence
-	Standing  string // its icon
-	Facts     []pair
-	Slots     template.HTML
-	Timeline  template.HTML
-	Legend    []string
-	Running   []Cell
-	Attempts  Table
-	Refused   []refusal // the latest six
-	MayRevoke bool
+	Worker      cloudcrowd.WorkerView
+	State       string
+	Verdict     string // the answer, in one sentence
+	Standing    string // its icon
+	Facts       []pair
+	Slots       template.HTML
+	Timeline    template.HTML
+	Legend      []string
+	Running     []Cell
+	Attempts    Table
+	Refused     []refusal // the latest six
+	MoreRefused int       // among the latest attempts
+	MayRevoke   bool
 }
 
 // refusal is one refused result with its evidence.
 type refusal struct {
-	Attempt, URL, Stage, Verdict string
-	At                           cloudcrowd.Time
-	Digest                       cloudcrowd.Digest
+	Attempt, URL, Verdict string
+	At                    cloudcrowd.Time
 }
 
 func (c *Console) ownWorker(r *http.Request, v viewer) (cloudcrowd.WorkerView, error) {
@@ -52,10 +56,14 @@ func (c *Console) worker(w http.ResponseWriter, r *http.Request, v viewer) error
 	if err != nil {
 		return err
 	}
-	spec := tableSpec{Name: "attempts", Caption: "Attempts, newest first", Columns: attemptColumns, Limit: 50, Empty: Empty{Text: "It has not finished an attempt yet."},
+	spec := tableSpec{Name: "attempts", Caption: "Attempts, newest first", Columns: slices.Delete(slices.Clone(attemptColumns), workerColumn, workerColumn+1), Limit: 50, Empty: Empty{Text: "It has not finished an attempt yet."},
 		Rows: func(ctx context.Context, p store.Page) ([][]Cell, string, error) {
 			list, next, err := c.cfg.Backend.WorkerAttempts(ctx, wv.ID, p)
-			return c.attemptRows(v, list), next, err
+			rows := c.attemptRows(v, list)
+			for i := range rows {
+				rows[i] = slices.Delete(rows[i], workerColumn, workerColumn+1)
+			}
+			return rows, next, err
 		}}
 	if done, err := c.export(w, r, "worker-"+wv.Name, spec); done || err != nil {
 		return err
@@ -81,10 +89,14 @@ func (c *Console) worker(w http.ResponseWriter, r *http.Request, v viewer) error
 	if err != nil {
 		return err
 	}
-	view.Timeline, view.Legend = c.workerTimeline(recent)
+	view.Timeline, view.Legend = c.workerTimeline(wv, recent)
 	for _, a := range recent {
-		if a.State == cloudcrowd.AttemptRefused && len(view.Refused) < 6 {
-			ref := refusal{Attempt: a.ID.String(), Stage: a.Stage, Verdict: a.Verdict, At: a.EndedAt, Digest: a.ResultDigest}
+		switch {
+		case a.State != cloudcrowd.AttemptRefused:
+		case len(view.Refused) == 6:
+			view.MoreRefused++
+		default:
+			ref := refusal{Attempt: attemptName(a), Verdict: strings.TrimSuffix(verdict(a), "."), At: a.EndedAt}
 			if v.seesJobs() {
 				ref.URL = c.taskURL(a.ID.Task)
 			}
@@ -97,30 +109,35 @@ func (c *Console) worker(w http.ResponseWriter, r *http.Request, v viewer) error
 	return c.show(w, r, http.StatusOK, "worker", []string{"worker.body"}, page{Title: wv.Name, Section: "workers", Viewer: v, V: view})
 }
 
-// workerTimeline draws a worker's latest attempts, one lane a stage.
-func (c *Console) workerTimeline(list []cloudcrowd.Attempt) (template.HTML, []string) {
+// workerTimeline draws a worker's latest spell of work, one lane a stage: back to the first pause that is longer than all that came after it.
+func (c *Console) workerTimeline(wv cloudcrowd.WorkerView, list []cloudcrowd.Attempt) (template.HTML, []string) {
 	if len(list) == 0 {
 		return "", nil
 	}
-	start, end := list[0].LeasedAt, cloudcrowd.Time(0)
 	now := cloudcrowd.TimeOf(c.cfg.Now())
-	for _, a := range list {
-		start = min(start, a.LeasedAt)
+	ended := func(a cloudcrowd.Attempt) cloudcrowd.Time {
 		if a.EndedAt == 0 {
-			end = now
+			return now
 		}
-		end = max(end, a.EndedAt)
+		return a.EndedAt
 	}
-	named := make([]cloudcrowd.Attempt, len(list))
-	for i, a := range list {
-		named[i] = a
-		named[i].WorkerName = a.Stage
+	spell := slices.Clone(list)
+	slices.SortStableFunc(spell, func(a, b cloudcrowd.Attempt) int { return cmp.Compare(ended(b), ended(a)) })
+	end := ended(spell[0])
+	start := spell[0].LeasedAt
+	for i, a := range spell {
+		if pause := start - ended(a); pause > max(end-start, cloudcrowd.Time(time.Minute.Microseconds())) {
+			spell = spell[:i]
+			break
+		}
+		start = min(start, a.LeasedAt)
 	}
-	t, states := timeline(cloudcrowd.Job{}, named, start, end)
+	slots := func(cloudcrowd.WorkerID) int { return wv.Info.Slots }
+	t, states := timeline(cloudcrowd.Job{}, spell, schedule(spell, slots, end), func(a cloudcrowd.Attempt) string { return a.Stage }, start, end)
 	for i := range t.Bars {
 		t.Bars[i].Critical = false
 	}
-	t.Title = "The latest " + plural(len(list), "attempt", "attempts") + " by stage"
+	t.Title = "The latest " + plural(len(spell), "attempt", "attempts") + " by stage"
 	return t.Draw("timeline"), states
 }
 

@@ -20,8 +20,8 @@ type Node struct {
 }
 
 const (
-	nodeW, nodeH = 208.0, 74.0
-	gapX, gapY   = 52.0, 18.0
+	nodeW, nodeH = 240.0, 74.0
+	gapX, gapY   = 48.0, 18.0
 )
 
 // Graph draws stages in layers from left to right, in the order their dependencies allow. Layers of more than eight stages are drawn with one line a stage.
@@ -134,9 +134,9 @@ func drawNode(c *canvas, n Node, x, y float64, compact bool) {
 	}
 	c.rect("box", x+0.5, y+0.5, nodeW-1, nodeH-1, ` rx="3"`)
 	Icon(c, n.State, x+17, y+20)
-	c.text("name", "start", x+30, y+24, clip(n.Name, 22))
-	c.text("kind", "start", x+12, y+42, clip(n.Kind, 30))
-	c.text("detail", "start", x+12, y+58, clip(n.Detail, 26))
+	c.text("name", "start", x+30, y+24, clip(n.Name, 24))
+	c.text("kind", "start", x+12, y+42, clip(n.Kind, 32))
+	c.text("detail", "start", x+12, y+58, clip(n.Detail, 28))
 	c.text("detail", "end", x+nodeW-12, y+58, n.Right)
 	bar(c, x+1, y+nodeH-8, nodeW-2, 7, n.Segment)
 	c.WriteString("</g>")

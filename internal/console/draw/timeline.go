@@ -24,6 +24,13 @@ type Timeline struct {
 	Title, Desc string
 	Seconds     float64 // length of the axis
 	Bars        []Bar
+	Held        []Span // when lanes had work at all: a thin line
+}
+
+// Span is a time of one lane, in seconds since the picture's start.
+type Span struct {
+	Lane     string
+	From, To float64
 }
 
 // Bounds of a timeline's size.
@@ -37,7 +44,7 @@ var stateOrder = []string{"accepted", "reported", "leased", "returned", "cancell
 
 // Draw makes the picture. With more than 2,000 bars each lane shows, step by step, how much of its time went to which outcome.
 func (t Timeline) Draw(id string) template.HTML {
-	lanes, index := laneOrder(t.Bars)
+	lanes, index := laneOrder(t.Bars, t.Held)
 	rows, tall := packRows(t, index, len(lanes))
 	const left, right, top = 132.0, 8.0, 22.0
 	const w = 1080.0
@@ -78,6 +85,15 @@ func (t Timeline) Draw(id string) template.HTML {
 		}
 		c.text("lane", "end", left-8, (laneY[i]+laneY[i+1])/2+4, clip(lane, 17))
 	}
+	for _, s := range t.Held {
+		i, ok := index[s.Lane]
+		if !ok || len(t.Held) > maxBars {
+			continue
+		}
+		fmt.Fprintf(c, `<g class="held"><title>%s held leases for %s</title>`, html.EscapeString(s.Lane), seconds(s.To-s.From))
+		c.rect("", left+s.From*scale, laneY[i+1]-3.5, math.Max((s.To-s.From)*scale, 1), 2, "")
+		c.WriteString("</g>")
+	}
 	if aggregated {
 		t.aggregate(c, index, laneY, left, scale, span)
 		return c.done()
@@ -115,10 +131,15 @@ var marks = map[string]string{
 }
 
 // laneOrder returns the lanes, busiest first, and the lane number of each name; beyond maxLanes all share the last one.
-func laneOrder(bars []Bar) ([]string, map[string]int) {
+func laneOrder(bars []Bar, held []Span) ([]string, map[string]int) {
 	count := map[string]int{}
 	for _, b := range bars {
 		count[b.Lane]++
+	}
+	for _, s := range held {
+		if _, ok := count[s.Lane]; !ok {
+			count[s.Lane] = 0 // a lane of its own, though nothing ran there yet
+		}
 	}
 	names := make([]string, 0, len(count))
 	for n := range count {
