@@ -164,8 +164,9 @@ func notes(m *Manager, j *lifecycle.Job) []string {
 	for _, w := range sortedWorkers(j.Workers) {
 		p := j.Workers[w]
 		if p.Refused > 0 {
-			list = append(list, fmt.Sprintf("%s from %s (owner %s) refused: other workers agreed on a different result. Nothing was paid for %s.",
-				plural(p.Refused, "result was", "results were"), m.name(w), p.Owner, map[bool]string{true: "it", false: "them"}[p.Refused == 1]))
+			list = append(list, fmt.Sprintf("%s by %s (owner %s) %s refused: other workers agreed on a different one. Nothing was paid for %s.",
+				plural(p.Refused, "result", "results"), m.name(w), p.Owner, map[bool]string{true: "was", false: "were"}[p.Refused == 1],
+				map[bool]string{true: "it", false: "them"}[p.Refused == 1]))
 		}
 		if p.Failed > 0 {
 			list = append(list, fmt.Sprintf("%s on %s failed or was lost and was tried again elsewhere.", plural(p.Failed, "attempt", "attempts"), m.name(w)))
