@@ -191,6 +191,13 @@ func planStage(spec *cloudcrowd.JobSpec, i int, r lifecycle.Rate, c crowd, befor
 	}
 	for k := range 2 {
 		s.CoreSeconds[k] = work[k] * s.Replicas[k]
+		if st.Split != nil && st.Split.Max > 0 && decompose.Divisible(st.Split) {
+			units := s.Units
+			if units == 0 && st.Split.Overlap > 0 { // bases, nearly bytes
+				units = int64(float64(input) * [2]float64{0.6, 1.1}[k])
+			}
+			s.Tasks[k] = max(s.Tasks[k], (units+st.Split.Max-1)/st.Split.Max)
+		}
 	}
 	return s, known
 }
