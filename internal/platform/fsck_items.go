@@ -107,7 +107,7 @@ func tableItem(r sqlite.TableRow) item {
 	return it
 }
 
-// nameless is a document without workers' names.
+// nameless is a document without workers' names and the sentences that hold them.
 func nameless(table, column, text string) string {
 	switch {
 	case table == "attempts":
@@ -130,14 +130,10 @@ func nameless(table, column, text string) string {
 			return text
 		}
 		for i := range j.Workers {
-			for k, note := range j.Notes {
-				note = strings.Replace(note, " from "+j.Workers[i].Name+" (owner ", " from … (owner ", 1)
-				j.Notes[k] = strings.Replace(note, " on "+j.Workers[i].Name+" failed or was lost", " on … failed or was lost", 1)
-			}
 			j.Workers[i].Name = ""
 		}
+		j.Notes = nil // sentences about what the other fields count, with names in them
 		slices.SortFunc(j.Workers, func(a, b cloudcrowd.JobWorker) int { return strings.Compare(string(a.Worker), string(b.Worker)) })
-		slices.Sort(j.Notes)
 		if b, err := json.Marshal(j); err == nil {
 			return string(b)
 		}

@@ -63,7 +63,7 @@ func (c *checker) checkSnapshots() error {
 			continue
 		}
 		subject := fmt.Sprintf("snapshot %d/%d", s.number, seq)
-		st, err := lifecycle.DecodeState(b)
+		st, err := decodeState(b)
 		switch {
 		case err != nil:
 			c.fault(subject, "it cannot be decoded: %v", err)
@@ -96,6 +96,16 @@ func (c *checker) checkSnapshots() error {
 		}
 	}
 	return nil
+}
+
+// decodeState is lifecycle.DecodeState for bytes that may be anything.
+func decodeState(b []byte) (st *lifecycle.State, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("it is no state: %v", r)
+		}
+	}()
+	return lifecycle.DecodeState(b)
 }
 
 // compareStates compares the state by a snapshot with that by the whole journal. Only ended jobs may be missing in it.

@@ -449,6 +449,64 @@ func TestFsckFindsDamage(t *testing.T) {
 				j.Budget++
 			}
 		}), "snapshot 0/", "its Budget is"},
+		"snapshot without sense": {func(t *testing.T, _ string, db *sql.DB) {
+			var seq int64
+			value(t, db, "SELECT seq FROM snapshots", &seq)
+			b := []byte("\xa1\x03\xa1\x61j\xf6") // a job that is nothing
+			run("UPDATE snapshots SET state = ?, sum = ?", b, store.SnapshotSum(0, seq, b))(t, "", db)
+		}, "snapshot 0/", "cannot be decoded"},
+		"journal pays more": {func(t *testing.T, _ string, db *sql.DB) {
+			rows, err := db.Query("SELECT key, epoch, at, count, events FROM journal ORDER BY key")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var r store.Row
+				if err := rows.Scan(&r.Seq, &r.Epoch, &r.At, &r.Count, &r.Events); err != nil {
+					t.Fatal(err)
+				}
+				events, err := lifecycle.DecodeEvents(r.Events)
+				if err != nil {
+					t.Fatal(err)
+				}
+				i := slices.IndexFunc(events, func(ev lifecycle.Event) bool { return ev.TaskDone != nil && len(ev.TaskDone.Paid) > 0 })
+				if i < 0 {
+					continue
+				}
+				events[i].TaskDone.Paid[0].Gross++
+				if r.Events, err = lifecycle.EncodeEvents(events); err != nil {
+					t.Fatal(err)
+				}
+				_ = rows.Close()
+				run("UPDATE journal SET events = ?, sum = ? WHERE key = ?", r.Events, r.Sum(0), r.Seq)(t, "", db)
+				return
+			}
+			t.Fatal("nothing was paid")
+		}, "account anna", "its transfers make"},
+		"index damaged": {func(t *testing.T, dir string, db *sql.DB) {
+			_ = db.Close()
+			var kind, name, table, text string
+			var root int64
+			for _, step := range []func(*sql.DB){
+				func(db *sql.DB) { run("UPDATE jobs SET state = 'x-' || state")(t, "", db) },
+				func(db *sql.DB) { // the index is hidden
+					value(t, db, "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema WHERE name = 'jobs_state'", &kind, &name, &table, &root, &text)
+					run("DELETE FROM sqlite_schema WHERE name = 'jobs_state'")(t, "", db)
+				},
+				func(db *sql.DB) { run("UPDATE jobs SET state = substr(state, 3)")(t, "", db) },
+				func(db *sql.DB) {
+					run("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", kind, name, table, root, text)(t, "", db)
+				},
+			} {
+				db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, databaseFile)+"?_pragma=writable_schema(ON)")
+				if err != nil {
+					t.Fatal(err)
+				}
+				step(db)
+				_ = db.Close()
+			}
+		}, "the database file", "jobs_state"},
 		"worker gone":      {run("DELETE FROM workers"), "lease of attempt j", "not registered"},
 		"worker of others": {run("UPDATE workers SET owner = 'mallory'"), "lease of attempt j", "mallory"},
 		"database damaged": {func(t *testing.T, dir string, db *sql.DB) {

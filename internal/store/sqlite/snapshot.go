@@ -18,7 +18,7 @@ import (
 )
 
 // OpenSnapshot opens an existing database for reading only: everything it answers is of the one moment of the opening, also while a server goes
-// on committing. It takes no lock and changes no schema. Every method that writes answers code Forbidden. All reading shares one connection, so
+// on committing. It takes no lock and changes no schema; where no server runs, SQLite may leave an empty WAL and its index beside the database. Every method that writes answers code Forbidden. All reading shares one connection, so
 // reads that run at once wait for each other; a callback of Rows may call the store all the same. The longer it stays open beside a server, the
 // longer that server's WAL grows. Errors: code NotFound if there is no database
 // or an empty one, Conflict if its schema is not the one this program knows,
