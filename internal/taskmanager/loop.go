@@ -48,6 +48,9 @@ func newLoop(ctx context.Context, m *Manager) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
+	if projected < head.SnapshotSeq { // the tables were cleared: what they lack is derived from the whole journal
+		head.Snapshot, head.SnapshotSeq = nil, 0
+	}
 	l.project = newProjector(m, projected, head)
 	l.st, err = load(ctx, m.cfg.Store, m.cfg.Shard, head, func(st *lifecycle.State, row store.Row, events []lifecycle.Event, out *lifecycle.Out) {
 		if row.Seq > projected {
