@@ -194,6 +194,13 @@ func (c *Console) stageGraph(j cloudcrowd.Job) template.HTML {
 }
 
 func stageDetail(s cloudcrowd.StageView) string {
+	if s.Tasks == 0 {
+		switch s.State {
+		case cloudcrowd.StageDone, cloudcrowd.StageMerging: // built-in merges need no worker
+			return "merged by the server"
+		}
+		return "no task yet"
+	}
 	d := count(s.TasksDone) + "/" + count(s.Tasks)
 	if s.Running > 0 {
 		return d + ", " + count(s.Running) + " running"

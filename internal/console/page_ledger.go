@@ -111,10 +111,11 @@ func (c *Console) transfersSpec(v viewer, f store.TransferFilter, own cloudcrowd
 				return nil, "", err
 			}
 			rows := make([][]Cell, len(list))
+			name := c.jobNames(ctx, v)
 			for i, t := range list {
 				cause := Cell{Text: t.Note}
 				if t.Job != "" {
-					cause = Cell{Text: string(t.Job), Sub: t.Note}
+					cause = Cell{Text: name(t.Job), Sub: t.Note, Title: string(t.Job), Raw: string(t.Job)}
 					if v.seesJobs() {
 						cause.Href = c.jobURL(t.Job)
 					}
@@ -129,6 +130,24 @@ func (c *Console) transfersSpec(v viewer, f store.TransferFilter, own cloudcrowd
 			}
 			return rows, next, nil
 		}}
+}
+
+// jobNames asks once for the name of each job, up to a screenful of jobs; of others, and of jobs the viewer may not see, it says the id.
+func (c *Console) jobNames(ctx context.Context, v viewer) func(cloudcrowd.JobID) string {
+	known := map[cloudcrowd.JobID]string{}
+	return func(id cloudcrowd.JobID) string {
+		name, ok := known[id]
+		if !ok && len(known) < 50 {
+			if j, err := c.ownJob(ctx, v, id); err == nil {
+				name = j.Name
+			}
+			known[id] = name
+		}
+		if name == "" {
+			return string(id)
+		}
+		return name
+	}
 }
 
 // fillFlow adds up transfers and draws them: issuer → requesters → owners and fee, with what is held and what is left.
