@@ -67,6 +67,11 @@ func (a *Agent) joinServer(ctx context.Context) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := a.http.Do(req)
+	if wrong, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		// Once it has joined, a device waits for a certificate to be renewed; before, waiting would only hide a link that lacks its end.
+		return (&cloudcrowd.Error{Code: cloudcrowd.Forbidden, Msg: "nobody this machine trusts vouches for the server's certificate", Err: wrong.Err}).
+			WithHint("give the whole join link: its end, &pin=…, names the certificate; shells cut it off unless the link is quoted")
+	}
 	if err != nil {
 		return unreachable(err)
 	}
