@@ -94,7 +94,7 @@ func (c *crowd) again() {
 	}
 }
 
-// as makes a client with a token. It does not try again by itself unless the server cannot be reached.
+// as makes a client with a token.
 func (c *crowd) as(token string) *client.Client {
 	c.t.Helper()
 	o, _, err := client.FromLink(c.serving.Admin)
@@ -102,6 +102,22 @@ func (c *crowd) as(token string) *client.Client {
 		c.t.Fatal(err)
 	}
 	o.Token = token
+	api, err := client.New(o)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(api.Close)
+	return api
+}
+
+// impatient is a client of the requester that never tries again.
+func (c *crowd) impatient() *client.Client {
+	c.t.Helper()
+	o, _, err := client.FromLink(c.serving.Admin)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	o.Token, o.Retries = c.token, -1
 	api, err := client.New(o)
 	if err != nil {
 		c.t.Fatal(err)
