@@ -102,9 +102,9 @@ func (l *loop) explainStage(j *lifecycle.Job, i int) []string {
 // unitCost says what units cost in a number that people can read.
 func unitCost(coreSeconds float64) string {
 	switch {
-	case coreSeconds >= 0.1:
+	case coreSeconds >= 0.01:
 		return fmt.Sprintf("A unit takes %.3g core-seconds.", coreSeconds)
-	case coreSeconds >= 1e-4:
+	case coreSeconds >= 1e-5:
 		return fmt.Sprintf("A thousand units take %.3g core-seconds.", coreSeconds*1e3)
 	}
 	return fmt.Sprintf("A million units take %.3g core-seconds.", coreSeconds*1e6)

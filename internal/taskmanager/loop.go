@@ -17,6 +17,9 @@ import (
 // expireEvery is how often leases are looked over: far more often than any lease ends, far less often than batches are decided.
 const expireEvery = cloudcrowd.Time(200_000)
 
+// probeAfter is how long after a failed commit new work is tried again.
+const probeAfter = cloudcrowd.Time(2e6)
+
 // loop owns a shard's state. Only its goroutine touches it.
 type loop struct {
 	m        *Manager
@@ -29,8 +32,9 @@ type loop struct {
 	leased   []cloudcrowd.AttemptID
 	inFlight map[work]bool // input-output jobs under way
 	project  *projector
-	readOnly string // why nothing can be committed; "" if all is well
-	rows     int64  // since the last snapshot
+	readOnly string          // why nothing can be committed; "" if all is well
+	troubled cloudcrowd.Time // when a commit last failed
+	rows     int64           // since the last snapshot
 	snapped  cloudcrowd.Time
 	expired  cloudcrowd.Time // when leases were last looked over
 	meter    meter
@@ -295,7 +299,13 @@ func (l *loop) noteTrouble(err error) {
 	if l.readOnly == "" {
 		l.m.log.Error("nothing can be committed; no new work is accepted until this is mended", "err", err)
 	}
-	l.readOnly = err.Error()
+	l.readOnly, l.troubled = err.Error(), l.now()
+}
+
+// admits reports whether new work may be decided: all is well, or it is time to try whether it is again. Without trying, a server that has nothing else to
+// commit would refuse work for ever.
+func (l *loop) admits(at cloudcrowd.Time) bool {
+	return l.readOnly == "" || at-l.troubled >= probeAfter
 }
 
 func (l *loop) fail(batch []command, err error) {
@@ -322,7 +332,7 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 		l.expire(d)
 		l.absorb(d)
 	}
-	if l.readOnly == "" {
+	if l.admits(d.At) {
 		l.leased = d.Assign(l.open(), d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
 		l.absorb(d)
 	}

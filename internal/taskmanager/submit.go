@@ -29,7 +29,7 @@ func (m *Manager) Submit(ctx context.Context, account cloudcrowd.AccountID, spec
 	id := cloudcrowd.NewJobID(m.cfg.Now(), rand.Uint32())
 	var made cloudcrowd.JobID
 	err = m.do(ctx, command{job: id, decide: func(l *loop, d *lifecycle.Decider) error {
-		if l.readOnly != "" {
+		if !l.admits(d.At) {
 			return cloudcrowd.Errorf(cloudcrowd.Unavailable, "no new jobs are accepted: %s", l.readOnly)
 		}
 		var err error
