@@ -91,6 +91,8 @@ func (l *loop) explainStage(j *lifecycle.Job, i int) []string {
 		why := "every slot is busy"
 		if d := l.decider(); d.Short(j, i) {
 			why = fmt.Sprintf("the budget left (%s credits) does not cover another attempt until running ones end", j.Available())
+		} else if len(l.open()) == 0 {
+			why = "no worker is connected that takes work"
 		} else if free(l) > 0 {
 			why = "the first tasks are still being measured, or a faster worker frees soon"
 		}
