@@ -1,0 +1,275 @@
+package taskmanager
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+)
+
+// beat sends a heartbeat that mentions the given attempts as running.
+func (r *rig) beat(w cloudcrowd.WorkerID, session string, want int, holding ...cloudcrowd.AttemptID) {
+	r.t.Helper()
+	b := &cloudcrowd.Beat{Session: session, Want: want}
+	for _, id := range holding {
+		b.Holding = append(b.Holding, cloudcrowd.Progress{Attempt: id, Running: true, Fraction: 0.5, Elapsed: 1})
+	}
+	r.m.Receive(w, cloudcrowd.Up{Beat: b})
+	r.step()
+}
+
+func (r *rig) state(id cloudcrowd.AttemptID) cloudcrowd.AttemptState {
+	r.t.Helper()
+	_, _, _, a := r.m.State().Find(id)
+	if a == nil {
+		r.t.Fatalf("no attempt %s", id)
+	}
+	return a.State
+}
+
+// leaseOf submits a job of one task and returns the lease it becomes.
+func (r *rig) leaseOf(w cloudcrowd.WorkerID) cloudcrowd.AttemptID {
+	r.t.Helper()
+	r.submit("ada", "", r.spec("one", 1, false, one))
+	leases := r.received(w).Leases
+	if len(leases) != 1 {
+		r.t.Fatalf("%d leases", len(leases))
+	}
+	return leases[0].Attempt
+}
+
+// Heartbeats keep a lease as long as they come; when they stop, the worker counts as gone and its lease is lost; its late result is used all the same.
+func TestHeartbeats(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	w := r.join("w", "bob", 1, nil)
+	id := r.leaseOf(w)
+	for range 40 {
+		r.pass(3 * time.Second)
+		r.beat(w, "s", 0, id)
+	}
+	if s := r.state(id); s != cloudcrowd.AttemptLeased {
+		t.Fatalf("after two minutes of heartbeats: %s", s)
+	}
+	if v := must(r, func(ctx context.Context) (cloudcrowd.WorkerView, error) { return r.m.Worker(ctx, w) }); !v.Online || !slices.Equal(v.Running, []cloudcrowd.AttemptID{id}) {
+		t.Errorf("%+v", v)
+	}
+	r.pass(14 * time.Second)
+	if s := r.state(id); s != cloudcrowd.AttemptLeased {
+		t.Fatalf("after a short silence: %s", s)
+	}
+	r.pass(15 * time.Second)
+	if s := r.state(id); s != cloudcrowd.AttemptLost {
+		t.Fatalf("after a long silence: %s", s)
+	}
+	r.answer(w, id, "late")
+	if s := r.state(id); s != cloudcrowd.AttemptAccepted {
+		t.Fatalf("the late result is %s", s)
+	}
+	if acks := r.received(w).Acks; !slices.Contains(acks, id) {
+		t.Errorf("acknowledged: %v", acks)
+	}
+	r.check()
+}
+
+// A closed connection is forgiven for a while: a worker that comes back with its leases keeps them.
+func TestGoneAndBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	w := r.join("w", "bob", 1, nil)
+	id := r.leaseOf(w)
+	r.m.Gone(w)
+	r.pass(8 * time.Second)
+	if s := r.state(id); s != cloudcrowd.AttemptLeased {
+		t.Fatalf("after 8 s: %s", s)
+	}
+	r.hello(w, 1, []cloudcrowd.AttemptID{id}, nil)
+	r.pass(5 * time.Second)
+	if s := r.state(id); s != cloudcrowd.AttemptLeased {
+		t.Fatalf("it came back and lost its lease: %s", s)
+	}
+	r.m.Gone(w)
+	r.pass(12 * time.Second)
+	if s := r.state(id); s != cloudcrowd.AttemptLost {
+		t.Fatalf("after 12 s: %s", s)
+	}
+}
+
+// A lease that never reached its worker, by what its beats say, is handed out again without blame.
+func TestLeaseNeverArrived(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	w := r.join("w", "bob", 1, nil)
+	id := r.leaseOf(w)
+	for range 3 {
+		r.pass(3 * time.Second)
+		r.beat(w, "s", 1)
+	}
+	if s := r.state(id); s != cloudcrowd.AttemptReturned {
+		t.Fatalf("%s", s)
+	}
+	if again := r.received(w).Leases; len(again) != 1 || again[0].Attempt.N != 2 {
+		t.Fatalf("%v", attempts(again))
+	}
+	if rec := r.m.State().Record(w); rec.Lost != 0 || rec.Failed != 0 {
+		t.Errorf("blamed: %+v", rec)
+	}
+}
+
+// A worker that leaves hands its leases back, without blame, and gets no more.
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	w := r.join("w", "bob", 2, nil)
+	id := r.leaseOf(w)
+	r.m.Receive(w, cloudcrowd.Up{Returned: []cloudcrowd.AttemptID{id}, Leaving: true})
+	r.step()
+	if s := r.state(id); s != cloudcrowd.AttemptReturned {
+		t.Fatalf("%s", s)
+	}
+	r.beat(w, "s", 2)
+	if got := r.received(w); len(got.Leases) != 0 {
+		t.Fatalf("it got %v", attempts(got.Leases))
+	}
+}
+
+// The server asks a worker it does not know to say hello, turns away strangers and the revoked, and cancels what it did not lease.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	w := r.join("w", "bob", 1, nil)
+	id := r.leaseOf(w)
+	r.beat("Ustranger", "s", 1)
+	if got := r.received("Ustranger"); !got.Refresh {
+		t.Errorf("a worker without a session: %+v", got)
+	}
+	r.hello("Ustranger", 1, nil, nil)
+	if got := r.received("Ustranger"); got.Refused == "" || got.Welcome != nil {
+		t.Errorf("a worker nobody invited: %+v", got)
+	}
+	r.beat(w, "another session", 1)
+	if got := r.received(w); !got.Refresh {
+		t.Errorf("another session: %+v", got)
+	}
+	stray := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: id.Task.Job, Index: 9}, N: 1}
+	r.beat(w, "s", 0, id, stray)
+	if got := r.received(w); !slices.Equal(got.Cancels, []cloudcrowd.AttemptID{stray}) {
+		t.Errorf("cancelled: %v", got.Cancels)
+	}
+	// Another worker cannot report what it does not hold.
+	other := r.join("other", "eve", 1, nil)
+	r.pass(time.Second)
+	r.answer(other, id, "forged")
+	if got := r.received(other); len(got.Acks) != 0 || r.state(id) != cloudcrowd.AttemptLeased {
+		t.Errorf("a forged report: acks %v, attempt %s", got.Acks, r.state(id))
+	}
+	if _, err := call(r, func(ctx context.Context) (int, error) { return 0, r.m.RevokeWorker(ctx, w, true) }); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.received(w); got.Refused == "" || !slices.Contains(got.Cancels, id) || r.state(id) != cloudcrowd.AttemptReturned {
+		t.Errorf("revoked: %+v", got)
+	}
+	r.hello(w, 1, nil, nil)
+	if got := r.received(w); got.Refused == "" || got.Welcome != nil {
+		t.Errorf("a revoked worker says hello: %+v", got)
+	}
+}
+
+// A report is believed about its files only where they are there, as said; otherwise it is the worker's failure, and the task goes elsewhere.
+func TestVettedReports(t *testing.T) {
+	t.Parallel()
+	d := cloudcrowd.OutputFile{Path: "out", SizeBytes: 5}
+	for name, c := range map[string]struct {
+		files func(*rig) []cloudcrowd.OutputFile
+		want  string
+	}{
+		"not uploaded": {func(*rig) []cloudcrowd.OutputFile {
+			f := d
+			f.Digest = cloudcrowd.Digest(strings.Repeat("2", 64))
+			return []cloudcrowd.OutputFile{f}
+		}, `the file "out" was not uploaded`},
+		"other size": {func(r *rig) []cloudcrowd.OutputFile {
+			f := d
+			f.Digest = r.put("longer than that")
+			return []cloudcrowd.OutputFile{f}
+		}, `the file "out" has 16 bytes, not the 5 it says`},
+		"twice": {func(r *rig) []cloudcrowd.OutputFile {
+			f := d
+			f.Digest = r.put("12345")
+			return []cloudcrowd.OutputFile{f, f}
+		}, `it names the file "out" twice`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil)
+			w := r.join("w", "bob", 1, nil)
+			id := r.leaseOf(w)
+			r.pass(time.Second)
+			r.m.Receive(w, cloudcrowd.Up{Reports: []cloudcrowd.Report{{Attempt: id, Result: cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Outputs: c.files(r)}}}})
+			r.step()
+			_, _, task, a := r.m.State().Find(id)
+			if a.State != cloudcrowd.AttemptFailed || !strings.Contains(a.Verdict, c.want) || task.Failures != 0 || task.Mishaps != 1 {
+				t.Fatalf("%s: %s; failures %d, mishaps %d", a.State, a.Verdict, task.Failures, task.Mishaps)
+			}
+		})
+	}
+}
+
+// The order in which a worker names its files does not matter to the quorum.
+func TestOutputsSorted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	a, b := r.join("a", "bob", 1, nil), r.join("b", "eve", 1, nil)
+	id := r.submit("ada", "", r.spec("s", 1, false, cloudcrowd.Verify{Replicas: 2, Quorum: 2}))
+	x, y := cloudcrowd.OutputFile{Path: "a/x", Digest: r.put("xx"), SizeBytes: 2}, cloudcrowd.OutputFile{Path: "b", Digest: r.put("y"), SizeBytes: 1}
+	r.pass(time.Second)
+	for w, files := range map[cloudcrowd.WorkerID][]cloudcrowd.OutputFile{a: {x, y}, b: {y, x}} {
+		r.m.Receive(w, cloudcrowd.Up{Reports: []cloudcrowd.Report{{Attempt: r.received(w).Leases[0].Attempt, Result: cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Outputs: files}}}})
+	}
+	r.step()
+	if j := r.job(id); j.State != cloudcrowd.JobDone || len(j.Outputs) != 2 {
+		t.Fatalf("%+v", j.JobSummary)
+	}
+}
+
+// Stopping is safe before starting and twice, answers what waits, and what was acknowledged is there afterwards.
+func TestStartStop(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) { c.Perform = nil; c.Unpaused = false })
+	m := New(r.cfg)
+	if err := m.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Start(t.Context()); err == nil {
+		t.Error("started twice")
+	}
+	id, err := m.Submit(t.Context(), "ada", r.spec("s", 1, false, one), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := m.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-m.Done()
+	if m.Err() != nil {
+		t.Error(m.Err())
+	}
+	if _, err := m.Job(t.Context(), id); cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable {
+		t.Errorf("a stopped manager answers %v", err)
+	}
+	if to, _ := r.store.ProjectedTo(t.Context(), 0); to == 0 {
+		t.Error("the tables were not written")
+	}
+	r.restart()
+	if j := r.job(id); j.State != cloudcrowd.JobRunning {
+		t.Errorf("%+v", j)
+	}
+}
