@@ -70,7 +70,7 @@ func timeline(j cloudcrowd.Job, all []cloudcrowd.Attempt, ran []stretch, lane fu
 		}
 		seen[a.State]++
 		from, to := ran[i].from, ran[i].to
-		title := fmt.Sprintf("%s #%d, attempt %d on %s: %s, ran %s", a.Stage, a.ID.Task.Index, a.ID.N, workerName(a), a.State, span(float64(to-from)/1e6))
+		title := fmt.Sprintf("%s #%d, attempt %d on %s: %s, ran %s", a.Stage, a.ID.Task.Index, a.ID.N, workerName(a), shownState(a.State), span(float64(to-from)/1e6))
 		if before := float64(from-a.LeasedAt) / 1e6; before >= 0.1 {
 			title += ", " + span(before) + " after it was leased"
 		}
@@ -85,8 +85,8 @@ func timeline(j cloudcrowd.Job, all []cloudcrowd.Attempt, ran []stretch, lane fu
 	for _, s := range []cloudcrowd.AttemptState{cloudcrowd.AttemptAccepted, cloudcrowd.AttemptReported, cloudcrowd.AttemptLeased, cloudcrowd.AttemptRefused,
 		cloudcrowd.AttemptFailed, cloudcrowd.AttemptLost, cloudcrowd.AttemptReturned, cloudcrowd.AttemptCancelled} {
 		if n := seen[s]; n > 0 {
-			states = append(states, string(s))
-			t.Desc += fmt.Sprintf("%s %s. ", count(n), s)
+			states = append(states, shownState(s))
+			t.Desc += fmt.Sprintf("%s %s. ", count(n), shownState(s))
 		}
 	}
 	if queued > 0 {
@@ -94,6 +94,14 @@ func timeline(j cloudcrowd.Job, all []cloudcrowd.Attempt, ran []stretch, lane fu
 	}
 	t.Desc += "Over " + span(t.Seconds) + "."
 	return t, states
+}
+
+// shownState is the word for an attempt in a timeline: a lease that is drawn is running, as far as is known.
+func shownState(s cloudcrowd.AttemptState) string {
+	if s == cloudcrowd.AttemptLeased {
+		return "running"
+	}
+	return string(s)
 }
 
 // workerName is what an attempt's worker is called.

@@ -79,7 +79,7 @@ func (d *canned) run(rng *rand.Rand, o cannedOrder) {
 			task := cloudcrowd.Task{ID: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}, Job: id, Stage: s.name, Index: int32(ti), State: cloudcrowd.TaskDone, Quorum: 2, CreatedAt: from}
 			if s.units > 0 {
 				lo, hi := s.units*int64(ti)/int64(s.tasks), s.units*int64(ti+1)/int64(s.tasks)
-				task.Unit, task.Label = cloudcrowd.Unit{Lo: lo, Hi: hi}, fmt.Sprintf("%s %s–%s", s.unit, count(lo), count(hi))
+				task.Unit, task.Label = cloudcrowd.Unit{Lo: lo, Hi: hi}, fmt.Sprintf("%s %s–%s", s.unit, count(lo), count(hi-1))
 			}
 			total++
 			if !s.program || broken || from > now {

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -150,7 +151,7 @@ func reliance(w cloudcrowd.WorkerView) string {
 	case r.Invalid > 0 && w.Standing != "trusted":
 		return fmt.Sprintf("No: %s refused as wrong. Its results count only when others confirm them.", plural(r.Invalid, "result was", "results were"))
 	case w.Standing == "trusted":
-		return fmt.Sprintf("Yes: %s in a row agreed with those of others; the chance that the next one is wrong is put at no more than %s.", plural(r.Streak, "result", "results"), percent(w.ErrorRate))
+		return fmt.Sprintf("Yes: %s in a row agreed with those of others; the chance that the next one is wrong is put at no more than %s.", plural(r.Streak, "result", "results"), strconv.FormatFloat(100*w.ErrorRate, 'g', 2, 64)+" %")
 	case r.Valid+r.Unchecked == 0:
 		return "Not known yet: nothing it returned has been checked."
 	}

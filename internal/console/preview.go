@@ -163,7 +163,7 @@ func fillPreview(p *Preview, o cloudcrowd.StageOutput, b []byte) {
 	}
 }
 
-// fillTable reads CSV or TSV, and plots the first two columns that hold numbers. It reports whether the file is a table.
+// fillTable reads CSV or TSV, and plots the first two columns that hold numbers unless the first one repeats. It reports whether the file is a table.
 func fillTable(p *Preview, name string, b []byte, cut bool) bool {
 	r := csv.NewReader(bytes.NewReader(b))
 	r.FieldsPerRecord, r.LazyQuotes, r.ReuseRecord = -1, true, false
@@ -198,13 +198,19 @@ func fillTable(p *Preview, name string, b []byte, cut bool) bool {
 	}
 	if len(numeric) >= 2 && len(rows) >= 3 {
 		x, y := numeric[0], numeric[1]
-		points := make([]draw.Point, 0, len(rows))
+		points, values := make([]draw.Point, 0, len(rows)), map[float64]bool{}
 		for _, row := range rows {
 			px, _ := strconv.ParseFloat(row[x], 64)
 			py, _ := strconv.ParseFloat(row[y], 64)
 			points = append(points, draw.Point{X: px, Y: py})
+			values[px] = true
 		}
-		p.Plot = draw.XY("plot-"+fileName(name), head[y]+" over "+head[x], plural(len(points), "point", "points")+" from "+name+"; the table beside it holds the numbers.", head[x], head[y], points)
+		if 5*len(values) < 4*len(points) {
+			points = nil // the column repeats: a group or a grid, and a line over it would say nothing
+		}
+		if len(points) > 0 {
+			p.Plot = draw.XY("plot-"+fileName(name), head[y]+" over "+head[x], plural(len(points), "point", "points")+" from "+name+"; the table beside it holds the numbers.", head[x], head[y], points)
+		}
 	}
 	p.Rows = rows
 	if len(rows) > previewRows {
