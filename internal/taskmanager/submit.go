@@ -8,6 +8,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
 // Submit implements api.Backend.
@@ -137,19 +138,46 @@ func (m *Manager) Cancel(ctx context.Context, id cloudcrowd.JobID, by cloudcrowd
 // Issue implements api.Backend.
 func (m *Manager) Issue(ctx context.Context, to cloudcrowd.AccountID, amount cloudcrowd.Credits, by cloudcrowd.AccountID, note, key string) (cloudcrowd.Transfer, error) {
 	var id string
+	made := false
 	err := m.do(ctx, command{decide: func(_ *loop, d *lifecycle.Decider) error {
+		before := len(d.Events)
 		var err error
 		id, err = d.Issue(to, amount, by, note, key)
+		made = len(d.Events) > before
 		return err
 	}})
 	if err != nil {
 		return cloudcrowd.Transfer{}, err
+	}
+	if !made {
+		return m.issued(ctx, id, to, amount, key)
 	}
 	var shard, n int
 	var seq int64
 	_, _ = fmt.Sscanf(id, "%d-%d-%d", &shard, &seq, &n) // our own form
 	return cloudcrowd.Transfer{ID: id, Kind: cloudcrowd.TransferIssue, Debit: cloudcrowd.IssuerAccount, Credit: to, Amount: amount, Shard: shard, Seq: seq,
 		At: cloudcrowd.TimeOf(m.cfg.Now()), Note: note}, nil
+}
+
+// issued finds what an idempotency key made before: the same transfer for the same request, a conflict for another.
+func (m *Manager) issued(ctx context.Context, id string, to cloudcrowd.AccountID, amount cloudcrowd.Credits, key string) (cloudcrowd.Transfer, error) {
+	page := store.Page{Limit: 1000}
+	for {
+		list, next, err := m.cfg.Store.Transfers(ctx, store.TransferFilter{Account: to}, page)
+		if err != nil {
+			return cloudcrowd.Transfer{}, err
+		}
+		for _, t := range list {
+			if t.ID == id && t.Amount == amount && t.Credit == to {
+				return t, nil
+			}
+		}
+		if next == "" {
+			return cloudcrowd.Transfer{}, cloudcrowd.Errorf(cloudcrowd.Conflict, "the idempotency key %q was used for another amount or account", key).
+				WithHint("use a new key for every new request")
+		}
+		page.Cursor = next
+	}
 }
 
 // RevokeWorker implements api.Backend.
