@@ -81,7 +81,7 @@ type Task struct {
 	Index     int32        `json:"index"`
 	State     TaskState    `json:"state"`
 	Unit      Unit         `json:"unit"`
-	Label     string       `json:"label"` // "bases 0–147,456", for people
+	Label     string       `json:"label"` // "bases 0–147,455", for people
 	Quorum    int          `json:"quorum"`
 	Canonical int32        `json:"canonical,omitempty"` // number of the attempt whose result was accepted
 	Outputs   []OutputFile `json:"outputs,omitempty"`

@@ -111,16 +111,16 @@ func TestLabels(t *testing.T) {
 		split *cloudcrowd.Split
 		unit  cloudcrowd.Unit
 	}{
-		"bases 0–147,456":     {&cloudcrowd.Split{Kind: "fasta", Overlap: 20}, cloudcrowd.Unit{Hi: 147456}},
-		"records 5–10":        {&cloudcrowd.Split{Kind: "fasta"}, cloudcrowd.Unit{Lo: 5, Hi: 10}},
-		"numbers -1,000–-999": {&cloudcrowd.Split{Kind: "range", From: -1000}, cloudcrowd.Unit{Hi: 1}},
-		"tile 64,32 36×16":    {&cloudcrowd.Split{Kind: "tiles", Width: 100, Height: 48, TileW: 64, TileH: 32}, cloudcrowd.Unit{Lo: 3, Hi: 4}},
-		"T=1 rho=b":           {&cloudcrowd.Split{Kind: "grid", Grid: []cloudcrowd.GridAxis{{Name: "T", Values: []string{"0.5", "1"}}, {Name: "rho", Values: []string{"a", "b", "c"}}}}, cloudcrowd.Unit{Lo: 4, Hi: 5}},
-		"two.csv":             {&cloudcrowd.Split{Kind: "files", Input: "set"}, cloudcrowd.Unit{Lo: 1, Hi: 2}},
-		"frame 7":             {&cloudcrowd.Split{Kind: "frames", From: 5}, cloudcrowd.Unit{Lo: 2, Hi: 3}},
-		"frames 5–9":          {&cloudcrowd.Split{Kind: "frames", From: 5}, cloudcrowd.Unit{Hi: 4}},
-		"first 3":             {&cloudcrowd.Split{Kind: "each", Stage: "first"}, cloudcrowd.Unit{Lo: 3, Hi: 4}},
-		"unit 3":              {&cloudcrowd.Split{Kind: "program", Stage: "first"}, cloudcrowd.Unit{Lo: 3, Hi: 4}},
+		"bases 0–147,455":  {&cloudcrowd.Split{Kind: "fasta", Overlap: 20}, cloudcrowd.Unit{Hi: 147456}},
+		"records 5–9":      {&cloudcrowd.Split{Kind: "fasta"}, cloudcrowd.Unit{Lo: 5, Hi: 10}},
+		"number -1,000":    {&cloudcrowd.Split{Kind: "range", From: -1000}, cloudcrowd.Unit{Hi: 1}},
+		"tile 64,32 36×16": {&cloudcrowd.Split{Kind: "tiles", Width: 100, Height: 48, TileW: 64, TileH: 32}, cloudcrowd.Unit{Lo: 3, Hi: 4}},
+		"T=1 rho=b":        {&cloudcrowd.Split{Kind: "grid", Grid: []cloudcrowd.GridAxis{{Name: "T", Values: []string{"0.5", "1"}}, {Name: "rho", Values: []string{"a", "b", "c"}}}}, cloudcrowd.Unit{Lo: 4, Hi: 5}},
+		"two.csv":          {&cloudcrowd.Split{Kind: "files", Input: "set"}, cloudcrowd.Unit{Lo: 1, Hi: 2}},
+		"frame 7":          {&cloudcrowd.Split{Kind: "frames", From: 5}, cloudcrowd.Unit{Lo: 2, Hi: 3}},
+		"frames 5–8":       {&cloudcrowd.Split{Kind: "frames", From: 5}, cloudcrowd.Unit{Hi: 4}},
+		"first 3":          {&cloudcrowd.Split{Kind: "each", Stage: "first"}, cloudcrowd.Unit{Lo: 3, Hi: 4}},
+		"unit 3":           {&cloudcrowd.Split{Kind: "program", Stage: "first"}, cloudcrowd.Unit{Lo: 3, Hi: 4}},
 	} {
 		if got := Label(stage(c.split), 0, c.unit); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -2,6 +2,7 @@ package decompose
 
 import (
 	"strconv"
+	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
 )
@@ -39,7 +40,7 @@ func combination(split *cloudcrowd.Split, n int64) []string {
 	return values
 }
 
-// Label names a unit of a stage for people: "bases 0–147,456", "tile 64,0 64×64", "T=0.5 rho=0.3".
+// Label names a unit of a stage for people: "bases 0–147,455", "tile 64,0 64×64", "T=0.5 rho=0.3".
 func Label(spec *cloudcrowd.JobSpec, stage int, u cloudcrowd.Unit) string {
 	if stage < 0 || stage >= len(spec.Stages) {
 		return ""
@@ -75,14 +76,19 @@ func Label(spec *cloudcrowd.JobSpec, stage int, u cloudcrowd.Unit) string {
 	case cloudcrowd.SplitProgram:
 		return "unit " + text(u.Lo)
 	case cloudcrowd.SplitFrames:
-		if u.Hi-u.Lo == 1 {
-			return "frame " + text(split.From+u.Lo)
-		}
-		return "frames " + grouped(split.From+u.Lo) + "–" + grouped(split.From+u.Hi)
+		return span("frames", split.From+u.Lo, split.From+u.Hi)
 	case cloudcrowd.SplitRange:
-		return UnitName(split) + " " + grouped(split.From+u.Lo) + "–" + grouped(split.From+u.Hi)
+		return span(UnitName(split), split.From+u.Lo, split.From+u.Hi)
 	}
-	return UnitName(split) + " " + grouped(u.Lo) + "–" + grouped(u.Hi)
+	return span(UnitName(split), u.Lo, u.Hi)
+}
+
+// span names the whole numbers lo..hi-1 of something counted, first and last: "lines 0–99", "line 7".
+func span(plural string, lo, hi int64) string {
+	if hi-lo <= 1 {
+		return strings.TrimSuffix(plural, "s") + " " + grouped(lo)
+	}
+	return plural + " " + grouped(lo) + "–" + grouped(hi-1)
 }
 
 func text(n int64) string { return strconv.FormatInt(n, 10) }

@@ -53,7 +53,7 @@ func BenchmarkProject(b *testing.B) {
 		p := store.Projected{From: seq - 1, To: seq}
 		for i := range 100 {
 			task := cloudcrowd.TaskID{Job: "j0000000000000000", Index: int32(seq)*100 + int32(i)}
-			p.Tasks = append(p.Tasks, cloudcrowd.Task{ID: task, State: cloudcrowd.TaskDone, Label: "bases 0–147,456"})
+			p.Tasks = append(p.Tasks, cloudcrowd.Task{ID: task, State: cloudcrowd.TaskDone, Label: "bases 0–147,455"})
 			for n := range int32(2) {
 				id := cloudcrowd.AttemptID{Task: task, N: n + 1}
 				worker := cloudcrowd.WorkerID(fmt.Sprint("U", (i+int(n))%16))
