@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -167,6 +168,10 @@ func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
 func (c *Client) unreachable(err error) error {
 	if e, ok := errors.AsType[*cloudcrowd.Error](err); ok { // a wrong certificate, told by TLSConfig
 		return e
+	}
+	if wrong, ok := errors.AsType[*tls.CertificateVerificationError](err); ok { // trying again would change nothing
+		return (&cloudcrowd.Error{Code: cloudcrowd.Forbidden, Msg: "nobody this machine trusts vouches for the certificate of " + c.base.Host, Err: wrong.Err}).
+			WithHint("use the whole admin link, quoted: its end, &pin=…, names the certificate; or give that fingerprint with --pin")
 	}
 	return &busyError{e: cloudcrowd.Error{
 		Code: cloudcrowd.Unavailable, Msg: fmt.Sprintf("cannot reach the server at %s", c.base), Err: err,

@@ -123,7 +123,9 @@ func (a *app) listAccounts(ctx context.Context) error {
 	err = list(a, accounts.Items, []string{"ACCOUNT", ">BALANCE", ">HELD", ">AVAILABLE"}, func(acc cloudcrowd.Account) []string {
 		return []string{string(acc.ID), acc.Balance.String(), acc.Held.String(), (acc.Balance - acc.Held).String()}
 	}, "no accounts yet")
-	a.printf("\nsum of all accounts: %s\n", sum(accounts.Items))
+	if me, whoErr := api.WhoAmI(ctx); err == nil && whoErr == nil && me.Role == cloudcrowd.RoleOperator { // others see their own alone
+		a.printf("\nsum of all accounts: %s\n", sum(accounts.Items))
+	}
 	return err
 }
 

@@ -87,7 +87,7 @@ func (a *app) runAgent(ctx context.Context, s workerSettings, log *slog.Logger) 
 	}
 	a.printf("worker %s, %s, for %s\n", agent.ID().Short(), plural(s.Slots, "slot"), h.Server)
 	defer context.AfterFunc(ctx, func() {
-		a.notef("handing back unfinished work; Ctrl-C again leaves at once\n")
+		a.notef("handing back what has not started, waiting %.0f s at most for what runs; Ctrl-C again leaves at once\n", worker.DefaultGrace.Seconds())
 		agent.Drain()
 	})()
 	return agent.Run(context.WithoutCancel(ctx))

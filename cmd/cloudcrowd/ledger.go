@@ -96,6 +96,14 @@ func (a *app) ledgerCheck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	me, err := api.WhoAmI(ctx)
+	if err != nil {
+		return err
+	}
+	if me.Role != cloudcrowd.RoleOperator {
+		return cloudcrowd.Errorf(cloudcrowd.Forbidden, "the role %s sees its own account alone, so nothing can be added up", me.Role).
+			WithHint("use a token of the role operator")
+	}
 	accounts, err := api.Accounts(ctx)
 	if err != nil {
 		return err

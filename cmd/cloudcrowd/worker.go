@@ -25,8 +25,9 @@ memory and output limits.
 
 The worker keeps fetched blobs up to --cache, runs --slots attempts at once,
 and delivers results later if the server is away when they are ready. The
-first Ctrl-C hands unfinished work back and leaves; a second one leaves at
-once. Work that is accepted earns credits for the owner of the join link.
+first Ctrl-C hands back what has not started, gives what runs 30 seconds to
+end, hands back the rest and leaves; a second one leaves at once. Work that is
+accepted earns credits for the owner of the join link.
 
 Every option can also be set by an environment variable and in a configuration
 file; see "cloudcrowd help environment".

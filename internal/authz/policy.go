@@ -104,7 +104,7 @@ type Principal struct {
 func (p Principal) May(op Operation) error {
 	if p.Role == "" {
 		return (&cloudcrowd.Error{Code: cloudcrowd.Unauthorized, Msg: "this needs a token"}).
-			WithHint("send `Authorization: Bearer TOKEN`; an operator makes tokens with `cloudcrowd account token`")
+			WithHint("send `Authorization: Bearer TOKEN`; an operator makes tokens with `cloudcrowd tokens create`")
 	}
 	if ScopeOf(p.Role, op) == None {
 		return (&cloudcrowd.Error{Code: cloudcrowd.Forbidden, Msg: "the role " + string(p.Role) + " may not do this (" + string(op) + ")"}).

@@ -16,6 +16,7 @@ import (
 	"github.com/tetratelabs/wazero/experimental/sysfs"
 	"github.com/tetratelabs/wazero/sys"
 
+	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox"
 )
 
@@ -86,7 +87,7 @@ func verdict(err error, memory *memory, out, tmp *mount) done {
 	exit := (*sys.ExitError)(nil)
 	switch {
 	case out.full:
-		return done{Status: sandbox.OutputLimit, Reason: fmt.Sprintf("the program wanted to write more than %d bytes or %d files to /out", out.maxBytes, out.maxEntries)}
+		return done{Status: sandbox.OutputLimit, Reason: fmt.Sprintf("the program wanted to write more than %s or %d files to /out", cloudcrowd.Bytes(out.maxBytes), out.maxEntries)}
 	case err == nil:
 		return done{Status: sandbox.Succeeded}
 	case errors.As(err, &exit) && exit.ExitCode() == 0:
@@ -102,12 +103,12 @@ func verdict(err error, memory *memory, out, tmp *mount) done {
 	switch {
 	case memory.refused:
 		d.Status = sandbox.OutOfMemory
-		d.Reason = fmt.Sprintf("the program wanted more than %d bytes of memory, and then: %s", memory.limit, d.Reason)
+		d.Reason = fmt.Sprintf("the program wanted more than %s of memory, and then: %s", cloudcrowd.Bytes(int64(memory.limit)), d.Reason)
 	case out.broken != nil || tmp.broken != nil:
 		d.Status = sandbox.Broken
 		d.Reason = fmt.Sprintf("the machine could not store the program's files: %v", errors.Join(out.broken, tmp.broken))
 	case tmp.full:
-		d.Reason += fmt.Sprintf(", after /tmp was full (%d bytes, %d files)", tmp.maxBytes, tmp.maxEntries)
+		d.Reason += fmt.Sprintf(", after /tmp was full (%s, %d files)", cloudcrowd.Bytes(tmp.maxBytes), tmp.maxEntries)
 	}
 	return d
 }
@@ -183,7 +184,7 @@ func (c *capture) discard() {
 // becomeOutput makes all that was printed the file "stdout" in out.
 func (c *capture) becomeOutput(out *os.Root, dir string) (sandbox.Status, string) {
 	if c.tail.Total() > c.limit {
-		return sandbox.OutputLimit, fmt.Sprintf("the program left nothing in /out and printed more than %d bytes", c.limit)
+		return sandbox.OutputLimit, fmt.Sprintf("the program left nothing in /out and printed more than %s", cloudcrowd.Bytes(int64(c.limit)))
 	}
 	if c.err == nil && c.file == nil {
 		c.err = out.WriteFile(spoolName, c.head, 0o600)
