@@ -51,6 +51,10 @@ func (w *Worker) Free() int {
 	return max(w.Capacity-len(w.Held), 0)
 }
 
+// idle reports whether the worker has a slot with nothing to do and still takes no lease, for example because its disk is full. No time can be told at
+// which it will, so nothing waits for it.
+func (w *Worker) idle() bool { return w.Free() == 0 && len(w.Held) < w.Slots }
+
 // Prepare computes when each slot will be free from the leases held.
 func (w *Worker) Prepare(now cloudcrowd.Time) {
 	w.slots = w.slots[:0]
@@ -113,6 +117,8 @@ func Place(it Item, workers []*Worker) Choice {
 		switch {
 		case w.Closed:
 			reason = "takes no work"
+		case w.idle():
+			reason = "takes no work at present"
 		case w.MemoryBytes > 0 && it.MemoryBytes > w.MemoryBytes:
 			reason = "has too little memory"
 		case it.FreeOnly && !ready(w, it):

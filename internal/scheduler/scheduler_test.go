@@ -85,6 +85,19 @@ func TestBarred(t *testing.T) {
 	}
 }
 
+// Nothing waits for a worker that has a slot with nothing to do and yet takes no lease: its disk is full, and nobody knows for how long.
+func TestIdleIsNotAwaited(t *testing.T) {
+	t.Parallel()
+	full, slow := worker("full", 9, 1), worker("slow", 0.1, 1, Held{Expected: 100})
+	full.Capacity, slow.Capacity = 0, 1
+	if c := Place(Item{CoreSeconds: 1}, []*Worker{full, slow}); c.Worker != slow || c.Now {
+		t.Fatalf("it waits for %v", c.Worker)
+	}
+	if c := Place(Item{CoreSeconds: 1}, []*Worker{full}); c.Worker != nil || fmt.Sprint(c.Barred) != "map[takes no work at present:1]" {
+		t.Fatalf("%+v", c)
+	}
+}
+
 // What runs at once fits in memory: the largest leases that may run beside a new one count, whichever order they are looked at in.
 func TestMemoryFits(t *testing.T) {
 	t.Parallel()
