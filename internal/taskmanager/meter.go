@@ -21,12 +21,17 @@ func (m *meter) count(d *lifecycle.Decider) {
 		s.at, s.tasks, s.gross = second, 0, 0
 	}
 	for _, ev := range d.Events {
-		if ev.TaskDone != nil {
+		var paid []lifecycle.Paid
+		switch {
+		case ev.TaskDone != nil:
 			s.tasks++
+			paid = ev.TaskDone.Paid
+		case ev.TaskFailed != nil:
+			paid = ev.TaskFailed.Paid
 		}
-	}
-	for _, c := range d.Out.Charges {
-		s.gross += c.Gross
+		for _, p := range paid { // deferred charges, too: they count as the job's cost from now on
+			s.gross += p.Gross
+		}
 	}
 }
 
