@@ -103,8 +103,8 @@ func TestServerDiskFull(t *testing.T) {
 // A worker's disk is full: it takes no work it cannot do, others do it, and it works again when there is space.
 func TestWorkerDiskFull(t *testing.T) {
 	t.Parallel()
-	disk := smallDisk(t, 32)
-	c := newCrowd(t, nil, "ada", "grace")
+	disk := smallDisk(t, 300) // a worker wants room before it takes work again
+	c := newCrowd(t, shortLease, "ada", "grace")
 	if err := os.MkdirAll(filepath.Dir(c.folder("linus")), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -82,6 +82,7 @@ var smallExamples = []example{
 // The server is killed in the middle of every example and started again: the answer is that of the same program run once over everything on this
 // machine, nothing is paid twice, and fsck finds nothing.
 func TestKillServer(t *testing.T) {
+	t.Parallel()
 	c := newCrowd(t, nil, "ada", "grace", "linus")
 	for _, e := range smallExamples {
 		t.Run(e.name, func(t *testing.T) {

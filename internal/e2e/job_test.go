@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
@@ -76,7 +78,31 @@ func (c *crowd) submit(description string) cloudcrowd.JobID {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.watch(job.ID)
 	return job.ID
+}
+
+// watch says how a job stands if its test fails.
+func (c *crowd) watch(id cloudcrowd.JobID) {
+	t, api := c.t, c.impatient()
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		job, err := api.Job(ctx, id)
+		t.Logf("--- job %s: %s %s %q, %v", id, job.State, job.Reason, job.Notes, err)
+		if why, err := api.Explain(ctx, id); err == nil {
+			t.Logf("%s", strings.Join(why.Lines, "\n"))
+		}
+		page, _ := api.Attempts(ctx, id, client.PageQuery{Limit: 500})
+		for _, a := range page.Items {
+			if !a.State.Ended() {
+				t.Logf("%s on %s: %s since %s", a.ID, a.WorkerName, a.State, a.LeasedAt.Time())
+			}
+		}
+	})
 }
 
 // job is how a job stands.
