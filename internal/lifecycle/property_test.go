@@ -66,15 +66,7 @@ func randomRun(t *rapid.T) *world {
 				}
 			}
 		case action == 4:
-			for id, j := range w.state.Jobs {
-				for i, st := range j.Stages {
-					if st.State == cloudcrowd.StagePreparing && !j.State.Ended() {
-						w.decide(func(d *Decider) {
-							d.Indexed(id, int32(i), &decompose.Index{Units: 3, List: []string{"x", "y", "z"}})
-						})
-					}
-				}
-			}
+			w.index()
 		case action == 5:
 			if j := w.anyJob(t); !w.state.Jobs[j].State.Ended() {
 				w.merge(j)
@@ -117,6 +109,54 @@ func randomRun(t *rapid.T) *world {
 
 func (w *world) anyJob(t *rapid.T) cloudcrowd.JobID {
 	return w.jobs[fmt.Sprint("j", rapid.IntRange(0, len(w.jobs)-1).Draw(t, "job"))]
+}
+
+// Nothing gets stuck: whatever has happened, once enough honest workers are there and stay, every job ends.
+func TestEverythingEnds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := randomRun(t)
+		w.light = true
+		for i := range 4 {
+			w.worker(fmt.Sprint("honest", i), fmt.Sprint("h", i), 1, 4)
+		}
+		for _, k := range w.workers {
+			k.Closed = false
+		}
+		w.lottery = 0.9
+		for range 300 {
+			w.now += 30e6
+			w.decide(func(d *Decider) { d.Tick() })
+			w.index()
+			w.assign()
+			running := w.state.Running()
+			for _, id := range running {
+				w.merge(id)
+				for _, a := range w.leased(id) {
+					w.report(a, "", succeeded(w.truth[a], 1))
+				}
+			}
+			if len(running) == 0 {
+				return
+			}
+		}
+		for _, id := range w.state.Running() {
+			t.Fatalf("job %s never ends\n%s", id, w.show(id))
+		}
+	})
+}
+
+// index gives every stage that waits for it an index of three units.
+func (w *world) index() {
+	for _, id := range w.state.Running() {
+		for i, st := range w.state.Jobs[id].Stages {
+			if st.State == cloudcrowd.StagePreparing {
+				w.decide(func(d *Decider) {
+					d.Indexed(id, int32(i), &decompose.Index{Units: 3, List: []string{"x", "y", "z"}})
+				})
+			}
+		}
+	}
 }
 
 // An impossible event is an error of the row, not a crash of the server.
