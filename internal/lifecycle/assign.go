@@ -402,7 +402,7 @@ func (d *Decider) item(j *Job, i int, t *Task) scheduler.Item {
 		Blobs: j.blobs(i, t.Unit, t.Level), Excluded: d.barred(j, i, t, false)}
 }
 
-// barred says why a worker may not have an attempt of a task (nil: of a new one). lenient lets workers try again where the task was lost or broken before.
+// barred says why a worker may not have an attempt of a task (nil: of a new one). lenient lets workers try again where the task was lost, broken or handed back before.
 func (d *Decider) barred(j *Job, i int, t *Task, lenient bool) func(*scheduler.Worker) string {
 	unverified := j.Spec.Stages[i].Verify.None
 	return func(w *scheduler.Worker) string {
@@ -432,6 +432,10 @@ func (d *Decider) barred(j *Job, i int, t *Task, lenient bool) func(*scheduler.W
 			case cloudcrowd.AttemptLost:
 				if a.Worker == w.ID && !lenient {
 					return "lost it before"
+				}
+			case cloudcrowd.AttemptReturned:
+				if a.Worker == w.ID && !lenient {
+					return "handed it back before"
 				}
 			case cloudcrowd.AttemptRefused:
 				if a.Worker == w.ID && a.Round == t.Round {
