@@ -107,23 +107,14 @@ func tableItem(r sqlite.TableRow) item {
 	return it
 }
 
-// nameless is a document without workers' names and the sentences that hold them.
+// nameless is a document without workers' names, the sentences that hold them, and what tasks cover in words: words are the program's, not the
+// journal's, and a later version may choose others.
 func nameless(table, column, text string) string {
 	switch {
 	case table == "attempts":
-		const field = `,"worker_name":"` // not inside of a string: there its quotes would have backslashes
-		before, rest, ok := strings.Cut(text, field)
-		if !ok {
-			return text
-		}
-		for i := 0; i < len(rest); i++ {
-			switch rest[i] {
-			case '\\':
-				i++
-			case '"':
-				return before + rest[i+1:]
-			}
-		}
+		return without(text, `,"worker_name":"`)
+	case table == "tasks":
+		return without(text, `,"label":"`)
 	case table == "jobs" && column == "detail":
 		var j cloudcrowd.Job
 		if json.Unmarshal([]byte(text), &j) != nil {
@@ -136,6 +127,24 @@ func nameless(table, column, text string) string {
 		slices.SortFunc(j.Workers, func(a, b cloudcrowd.JobWorker) int { return strings.Compare(string(a.Worker), string(b.Worker)) })
 		if b, err := json.Marshal(j); err == nil {
 			return string(b)
+		}
+	}
+	return text
+}
+
+// without is a JSON document without one member, a string, given as it begins. That cannot be inside of a string: there its quotes would have
+// backslashes.
+func without(text, member string) string {
+	before, rest, ok := strings.Cut(text, member)
+	if !ok {
+		return text
+	}
+	for i := 0; i < len(rest); i++ {
+		switch rest[i] {
+		case '\\':
+			i++
+		case '"':
+			return before + rest[i+1:]
 		}
 	}
 	return text
