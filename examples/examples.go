@@ -25,10 +25,10 @@ var files embed.FS
 
 // Example is one job with everything it needs.
 type Example struct {
-	Name    string   // of its folder, as `cloudcrowd demo --example` takes it
-	Title   string   // a few words
-	Summary string   // a sentence or two on what is computed from what
-	Outputs []string // the result's files, the main one first
+	Name    string   `json:"name"`    // of its folder, as `cloudcrowd demo --example` takes it
+	Title   string   `json:"title"`   // a few words
+	Summary string   `json:"summary"` // a sentence or two on what is computed from what
+	Outputs []string `json:"outputs"` // the result's files, the main one first
 }
 
 // List returns all examples, the one to begin with first.
