@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/console/draw"
@@ -163,22 +164,10 @@ func (c *Console) stageGraph(j cloudcrowd.Job) template.HTML {
 	nodes := make([]draw.Node, len(j.Stages))
 	desc := ""
 	for i, s := range j.Stages {
-		state := string(s.State)
-		if s.TasksFailed > 0 {
-			state = "failed"
-		} else if j.State.Ended() && s.State != cloudcrowd.StageDone {
-			state = "cancelled"
-		}
+		state := stageWord(j, s)
 		n := draw.Node{Name: s.Name, Kind: s.Kind, State: state, Segment: stageSegment(s), Detail: stageDetail(s)}
 		if s.StartedAt > 0 {
-			end := s.EndedAt
-			if end == 0 {
-				end = cloudcrowd.TimeOf(now)
-				if j.EndedAt > 0 {
-					end = j.EndedAt
-				}
-			}
-			n.Right = span(float64(end-s.StartedAt) / 1e6)
+			n.Right = span(stageSeconds(j, s, now))
 		}
 		for _, a := range s.After {
 			if k, ok := index[a]; ok {
@@ -191,6 +180,29 @@ func (c *Console) stageGraph(j cloudcrowd.Job) template.HTML {
 		}
 	}
 	return draw.Graph("stages-graph", "Graph of "+plural(len(nodes), "stage", "stages"), desc, nodes)
+}
+
+// stageWord is a stage's state for people: what an ended job did not finish is failed or cancelled.
+func stageWord(j cloudcrowd.Job, s cloudcrowd.StageView) string {
+	switch {
+	case s.TasksFailed > 0:
+		return string(cloudcrowd.TaskFailed)
+	case j.State.Ended() && s.State != cloudcrowd.StageDone:
+		return string(cloudcrowd.JobCancelled)
+	}
+	return string(s.State)
+}
+
+// stageSeconds is how long a stage has taken, or took until it or its job ended.
+func stageSeconds(j cloudcrowd.Job, s cloudcrowd.StageView, now time.Time) float64 {
+	end := cloudcrowd.TimeOf(now)
+	switch {
+	case s.EndedAt > 0:
+		end = s.EndedAt
+	case j.EndedAt > 0:
+		end = j.EndedAt
+	}
+	return float64(end-s.StartedAt) / 1e6
 }
 
 func stageDetail(s cloudcrowd.StageView) string {
@@ -213,13 +225,10 @@ func (c *Console) stagesSpec(j cloudcrowd.Job) tableSpec {
 	for i, s := range j.Stages {
 		time := Cell{Text: "–"}
 		if s.StartedAt > 0 {
-			end := s.EndedAt
-			if end == 0 {
-				end = cloudcrowd.TimeOf(c.cfg.Now())
-			}
-			time = spanCell(float64(end-s.StartedAt) / 1e6)
+			time = spanCell(stageSeconds(j, s, c.cfg.Now()))
 		}
-		rows[i] = []Cell{{Text: s.Name, Sub: s.Kind, Raw: s.Name}, stateCell(s.State), numberCell(s.Tasks), numberCell(s.TasksDone), numberCell(s.Running), numberCell(s.TasksFailed),
+		word := stageWord(j, s)
+		rows[i] = []Cell{{Text: s.Name, Sub: s.Kind, Raw: s.Name}, {Text: word, State: word, Raw: string(s.State)}, numberCell(s.Tasks), numberCell(s.TasksDone), numberCell(s.Running), numberCell(s.TasksFailed),
 			numberCell(s.Refused), numberCell(s.UnitsDone), numberCell(s.UnitsTotal), time, moneyCell(s.Cost)}
 	}
 	return tableSpec{Name: "stages", Caption: "Stages", Rows: rowsOf(rows), Columns: []Column{{Key: "stage", Title: "Stage"}, {Key: "state", Title: "State"},
@@ -274,7 +283,11 @@ func (c *Console) tasksSpec(j cloudcrowd.Job, stage string, state cloudcrowd.Tas
 				if refused > 0 {
 					ref.State = "refused"
 				}
-				rows[i] = []Cell{{Text: "#" + strconv.Itoa(int(t.Index)), Href: c.taskURL(t.ID), Raw: t.ID.String(), Title: t.ID.String()}, text(t.Stage), stateCell(t.State),
+				state := stateCell(t.State)
+				if j.State.Ended() && (t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning) { // nobody works on it any more
+					state.Text, state.State = string(cloudcrowd.JobCancelled), string(cloudcrowd.JobCancelled)
+				}
+				rows[i] = []Cell{{Text: "#" + strconv.Itoa(int(t.Index)), Href: c.taskURL(t.ID), Raw: t.ID.String(), Title: t.ID.String()}, text(t.Stage), state,
 					{Text: t.Label, Sub: t.Reason, Raw: t.Label}, numberCell(len(t.Attempts)), ref, time, moneyCell(t.Cost)}
 			}
 			return rows, next, nil
