@@ -60,7 +60,7 @@ func TestServerDiskFull(t *testing.T) {
 	c.hire("grace")
 	c.online("ada", "grace")
 	spec := c.spec(c.api, counting(2, 1, pair))
-	running := c.submit(counting(8, 150, pair))
+	running := c.submit(counting(8, 80, pair))
 	c.reached(running, "the job runs", func(j cloudcrowd.Job) bool { return j.TasksDone > 0 && !j.State.Ended() })
 	free := fill(t, disk)
 	short := c.impatient()
@@ -89,7 +89,7 @@ func TestServerDiskFull(t *testing.T) {
 	}
 	free()
 	job := c.ended(running, cloudcrowd.JobDone)
-	if got := c.answer(job, "lines.txt"); got != counted(8, 150) {
+	if got := c.answer(job, "lines.txt"); got != counted(8, 80) {
 		t.Errorf("the answer is\n%s", got)
 	}
 	c.audit(job)

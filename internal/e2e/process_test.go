@@ -14,7 +14,7 @@ import (
 )
 
 // patience is how long anything may take before a test gives up. It is long: a busy machine is no failure.
-const patience = 60 * time.Second
+const patience = 120 * time.Second
 
 // look is the pause between two looks at something that is waited for.
 const look = 10 * time.Millisecond

@@ -29,7 +29,7 @@ func (c *crowd) lostBy(id cloudcrowd.JobID, worker string) bool {
 func TestLoseWorkers(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t, shortLease, "ada", "grace", "linus", "barbara")
-	id := c.submit(counting(16, 150, pair))
+	id := c.submit(counting(16, 60, pair))
 	for _, name := range []string{"ada", "grace", "linus"} {
 		c.reached(id, name+" works", func(cloudcrowd.Job) bool { return c.leasedTo(id, name) })
 	}
@@ -51,7 +51,7 @@ func TestLoseWorkers(t *testing.T) {
 		t.Errorf("ada came back as %s, was %s", now, device)
 	}
 	job := c.ended(id, cloudcrowd.JobDone)
-	if got := c.answer(job, "lines.txt"); got != counted(16, 150) {
+	if got := c.answer(job, "lines.txt"); got != counted(16, 60) {
 		t.Errorf("the answer is\n%s", got)
 	}
 	if job.Failed < 3 {
@@ -65,7 +65,7 @@ func TestLoseWorkers(t *testing.T) {
 func TestServerAway(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t, nil, "ada", "grace")
-	id := c.submit(counting(6, 300, pair))
+	id := c.submit(counting(6, 200, pair))
 	c.reached(id, "both work", func(cloudcrowd.Job) bool { return c.leasedTo(id, "ada") && c.leasedTo(id, "grace") })
 	c.server.kill()
 	finished := func(name string) int {
@@ -85,7 +85,7 @@ func TestServerAway(t *testing.T) {
 	c.again()
 	c.online("ada", "grace")
 	job := c.ended(id, cloudcrowd.JobDone)
-	if got := c.answer(job, "lines.txt"); got != counted(6, 300) {
+	if got := c.answer(job, "lines.txt"); got != counted(6, 200) {
 		t.Errorf("the answer is\n%s", got)
 	}
 	// What ada was running or had queued when it was killed is done again; what it had finished is not.
