@@ -51,7 +51,11 @@ func (a *app) jobTasksCommand() *cobra.Command {
 		}
 		headings := []string{"TASK", "STAGE", "STATE", "COVERS", ">CREDITS", ">AGE", "ATTEMPTS"}
 		return list(a, tasks, headings, func(t cloudcrowd.Task) []string {
-			return []string{t.ID.String(), t.Stage, a.ink.state(string(t.State)), t.Label, t.Cost.String(), age(t.CreatedAt, time.Now()),
+			state := string(t.State)
+			if job.State.Ended() && (t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning) { // nobody works on it any more
+				state = string(cloudcrowd.JobCancelled)
+			}
+			return []string{t.ID.String(), t.Stage, a.ink.state(state), t.Label, t.Cost.String(), age(t.CreatedAt, time.Now()),
 				attemptWords(a.ink, t.Attempts)}
 		}, "no tasks yet; `cloudcrowd job explain "+string(job.ID)+"` says why")
 	})
