@@ -27,7 +27,6 @@ type MergeFunc func(ctx context.Context, m *cloudcrowd.Merge, split *cloudcrowd.
 type work struct {
 	job   cloudcrowd.JobID
 	stage int32
-	basis cloudcrowd.Digest // of a merge
 }
 
 // performAll starts what the state asks for and is not under way.
@@ -39,8 +38,9 @@ func (l *loop) performAll() {
 			case cloudcrowd.StagePreparing:
 				l.perform(work{job: id, stage: int32(i)}, l.indexing(j, i))
 			case cloudcrowd.StageMerging:
-				w := work{job: id, stage: int32(i), basis: l.st.MergeBasis(id, int32(i))}
-				l.perform(w, l.merging(j, i, w.basis))
+				if w := (work{job: id, stage: int32(i)}); !l.inFlight[w] { // digesting all parts costs something: only where it is used
+					l.perform(w, l.merging(j, i, l.st.MergeBasis(id, int32(i))))
+				}
 			}
 		}
 	}
