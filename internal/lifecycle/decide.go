@@ -260,7 +260,11 @@ func (d *Decider) afterFailure(id cloudcrowd.TaskID) {
 	spec := &j.Spec.Stages[id.Stage]
 	switch {
 	case t.Failures > spec.Retries:
-		d.FailTask(id, fmt.Sprintf("failed on %d workers", t.Failures))
+		words := "failed on 1 worker"
+		if t.Failures > 1 {
+			words = fmt.Sprintf("failed on %d workers", t.Failures)
+		}
+		d.FailTask(id, words)
 	case t.Mishaps > MaxMishaps:
 		d.FailTask(id, fmt.Sprintf("was lost or broken by its worker %d times", t.Mishaps))
 	}
