@@ -23,7 +23,7 @@ type outcome struct {
 	Failed   int64               `json:"failed"`
 	Cost     cloudcrowd.Credits  `json:"cost_microcredits"`
 	Seconds  float64             `json:"seconds"`
-	Sum      *cloudcrowd.Credits `json:"ledger_sum,omitempty"` // over all accounts; only operators see all
+	Sum      *cloudcrowd.Credits `json:"ledger_sum,omitempty"` // over all accounts, as the server says
 	Fsck     string              `json:"fsck,omitempty"`       // of a server of this process
 	Console  string              `json:"console,omitempty"`
 }

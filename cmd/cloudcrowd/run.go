@@ -182,12 +182,8 @@ func (a *app) detach(ctx context.Context, api *client.Client, id cloudcrowd.JobI
 	return err
 }
 
-// ledgerSum is the sum of all accounts; ok only for those who may see all of them.
+// ledgerSum is the sum of all accounts as the server says; ok is false if it cannot be asked.
 func ledgerSum(ctx context.Context, api *client.Client) (cloudcrowd.Credits, bool) {
-	me, err := api.WhoAmI(ctx)
-	if err != nil || me.Role != cloudcrowd.RoleOperator {
-		return 0, false
-	}
-	accounts, err := api.Accounts(ctx)
-	return sum(accounts.Items), err == nil
+	status, err := api.Status(ctx)
+	return status.LedgerSum, err == nil
 }

@@ -15,14 +15,15 @@ import (
 
 // source is a stage that may have work: open tasks that want attempts, then whatever its cursor or merge tree gives next.
 type source struct {
-	job   *Job
-	stage int
-	rank  float64
-	share int64
-	order int
+	job      *Job
+	stage    int
+	rank     float64
+	share    int64 // attempts its requester has running
+	jobShare int64 // attempts its job has running
+	order    int
 }
 
-// Assign hands out leases: work is taken by fair share of the requesters, then longest remaining path, then age, and each piece goes where it
+// Assign hands out leases: work is taken by fair share of requesters and of their jobs, within a job by longest remaining path, and each piece goes where it
 // finishes earliest. It returns the new attempts; their workers' Held is updated, expires being when a lease ends unless extended.
 func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) []cloudcrowd.AttemptID {
 	free, slots := 0, 0
@@ -59,6 +60,7 @@ func (d *Decider) anyFailures() bool {
 
 func (d *Decider) sources() []source {
 	running := map[cloudcrowd.AccountID]int64{}
+	ofJob := make(map[cloudcrowd.JobID]int64)
 	var list []source
 	for n, id := range d.State.Running() {
 		j := d.State.Jobs[id]
@@ -68,16 +70,20 @@ func (d *Decider) sources() []source {
 		ranks := j.Ranks()
 		for i, st := range j.Stages {
 			running[j.Account] += st.Running
+			ofJob[id] += st.Running
 			if st.State == cloudcrowd.StageRunning {
 				list = append(list, source{job: j, stage: i, rank: ranks[i], order: n})
 			}
 		}
 	}
 	for i := range list {
-		list[i].share = running[list[i].job.Account]
+		list[i].share, list[i].jobShare = running[list[i].job.Account], ofJob[list[i].job.ID]
 	}
 	slices.SortStableFunc(list, func(a, b source) int {
-		return cmp.Or(cmp.Compare(a.share, b.share), cmp.Compare(b.rank, a.rank), cmp.Compare(a.order, b.order))
+		if a.job == b.job { // ranks compare only within a job
+			return cmp.Compare(b.rank, a.rank)
+		}
+		return cmp.Or(cmp.Compare(a.share, b.share), cmp.Compare(a.jobShare, b.jobShare), cmp.Compare(a.order, b.order))
 	})
 	return list
 }

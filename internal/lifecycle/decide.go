@@ -348,6 +348,7 @@ func (d *Decider) price(j *Job, spec *cloudcrowd.Stage, group []*Attempt, deferr
 	cs := market.LowerMedian(core)
 	gross := market.Gross(d.Prices, cs, market.LowerMedian(wall), int64(market.LowerMedian(memory)), output)
 	spare := j.Available()
+	before := j.Posted + j.Deferred
 	var paid []Paid
 	for _, a := range group {
 		reserve := a.Reserve
@@ -360,7 +361,10 @@ func (d *Decider) price(j *Job, spec *cloudcrowd.Stage, group []*Attempt, deferr
 		}
 		spare -= charge - reserve
 		if charge > 0 {
-			paid = append(paid, Paid{N: a.N, Gross: charge, Fee: market.Fee(d.Prices, charge), CoreSeconds: cs, Deferred: deferred})
+			// The fee is rounded over the whole job, not charge by charge: tiny charges would never pay any.
+			fee := market.Fee(d.Prices, before+charge) - market.Fee(d.Prices, before)
+			before += charge
+			paid = append(paid, Paid{N: a.N, Gross: charge, Fee: min(fee, charge), CoreSeconds: cs, Deferred: deferred})
 		}
 	}
 	return paid

@@ -167,7 +167,7 @@ func planStage(spec *cloudcrowd.JobSpec, i int, r lifecycle.Rate, c crowd, befor
 		s.Units = units
 		for k := range 2 {
 			work[k] = guess(r, float64(units), k, 0.5, 60)
-			s.Tasks[k] = divided(work[k], target, units, c.slots)
+			s.Tasks[k] = divided(k, work[k], target, units, c.slots)
 		}
 	case ok:
 		s.Units = units
@@ -183,9 +183,9 @@ func planStage(spec *cloudcrowd.JobSpec, i int, r lifecycle.Rate, c crowd, befor
 			} else {
 				work[k] = math.Max(float64(input)/[2]float64{50e6, 200e3}[k], [2]float64{0.1, 20}[k])
 			}
-			s.Tasks[k] = divided(work[k], target, max(input, 1), c.slots)
+			s.Tasks[k] = divided(k, work[k], target, max(input, 1), c.slots)
 			if st.Split.Size > 0 {
-				s.Tasks[k] = max(input/[2]int64{1000, 20}[k]/st.Split.Size, 1)
+				s.Tasks[k] = max(input/[2]int64{1000, 8}[k]/st.Split.Size, 1)
 			}
 		}
 	}
@@ -210,9 +210,13 @@ func guess(r lifecycle.Rate, units float64, k int, low, high float64) float64 {
 	return [2]float64{low, high}[k]
 }
 
-// divided is how many tasks a divisible stage becomes: by target time, with probes before and smaller pieces at the end.
-func divided(work, target float64, units int64, slots int) int64 {
-	n := int64(work/target) + int64(2*max(slots, 1)) + 1
+// divided bounds how many tasks a divisible stage becomes (k 0: at least, 1: at most): by target time, at most with a probe and smaller pieces at the end for
+// every slot, and with slots half as fast as the reference.
+func divided(k int, work, target float64, units int64, slots int) int64 {
+	n := int64(work / target)
+	if k == 1 {
+		n = int64(2*work/target) + int64(6*max(slots, 1)) + 4
+	}
 	return max(min(n, units), 1)
 }
 

@@ -93,7 +93,7 @@ func remaining(j *lifecycle.Job, progress float64, now cloudcrowd.Time, l *loop)
 		return [2]float64{}
 	}
 	pace := elapsed * (1 - progress) / progress
-	low, high := 0.6*pace, 1.6*pace
+	center := pace
 	if l != nil {
 		var speed float64
 		for _, s := range l.sessions {
@@ -107,11 +107,12 @@ func remaining(j *lifecycle.Job, progress float64, now cloudcrowd.Time, l *loop)
 				work += float64(total-st.UnitsDone) * st.CoreSecondsPerUnit()
 			}
 		}
+		// The work left knows nothing of merges and replicas, the pace nothing of what comes: the truth has been between.
 		if speed > 0 && work > 0 {
-			low = math.Min(low, work/speed)
+			center = math.Sqrt(pace * math.Max(work/speed, 0.1*pace))
 		}
 	}
-	return [2]float64{math.Round(low*10) / 10, math.Round(high*10) / 10}
+	return [2]float64{math.Round(7*center) / 10, math.Round(15*center) / 10}
 }
 
 func stageView(j *lifecycle.Job, i int) cloudcrowd.StageView {

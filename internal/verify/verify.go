@@ -74,7 +74,7 @@ func ForTask(v cloudcrowd.Verify, r cloudcrowd.Record, trusted bool, lottery flo
 	allowed := 1 - v.Confidence
 	e := ErrorRate(r)
 	if e <= allowed && r.Streak >= MinStreak && !(r.Invalid > 0 && r.Streak < 5*MinStreak) && lottery >= AuditShare {
-		return Need{Quorum: 1, Start: 1, Alone: true, Why: fmt.Sprintf("accepted on the worker's record (error rate at most %.4f)", e)}
+		return Need{Quorum: 1, Start: 1, Alone: true, Why: fmt.Sprintf("the worker's record allows it (error rate at most %.4f)", e)}
 	}
 	n := Replicas(v.Confidence, e)
 	return Need{Quorum: n, Start: n, Why: fmt.Sprintf("%d independent results must agree for confidence %g", n, v.Confidence)}

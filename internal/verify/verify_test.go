@@ -133,13 +133,13 @@ func TestForTask(t *testing.T) {
 		{"replicas on a house machine", cloudcrowd.Verify{Replicas: 3, Quorum: 2}, good, true, 0.9, 2, 3, false, "2 of 3 replicas"},
 		{"house machine", confident, cloudcrowd.Record{}, true, 0, 1, 1, false, "belongs to"},
 		{"newcomer", confident, cloudcrowd.Record{}, false, 0.9, 2, 2, false, "2 independent results"},
-		{"good record", confident, good, false, 0.9, 1, 1, true, "on the worker's record"},
+		{"good record", confident, good, false, 0.9, 1, 1, true, "the worker's record allows it"},
 		{"good record, audited", confident, good, false, AuditShare / 2, 2, 2, false, "2 independent results"},
-		{"audit at the border", confident, good, false, AuditShare, 1, 1, true, "on the worker's record"},
+		{"audit at the border", confident, good, false, AuditShare, 1, 1, true, "the worker's record allows it"},
 		{"good record, too high a demand", cloudcrowd.Verify{Confidence: 0.99999}, good, false, 0.9, 2, 2, false, "2 independent results"},
 		{"short streak", confident, cloudcrowd.Record{Valid: 1000, Streak: MinStreak - 1}, false, 0.9, 2, 2, false, "2 independent results"},
 		{"caught lately", confident, caught, false, 0.9, 2, 2, false, "2 independent results"},
-		{"caught long ago", confident, reformed, false, 0.9, 1, 1, true, "on the worker's record"},
+		{"caught long ago", confident, reformed, false, 0.9, 1, 1, true, "the worker's record allows it"},
 		{"bad record", cloudcrowd.Verify{Confidence: 0.999}, cloudcrowd.Record{Valid: 8, Invalid: 1}, false, 0.9, 3, 3, false, "3 independent results"},
 	} {
 		n := ForTask(c.v, c.r, c.trusted, c.lottery)
