@@ -92,7 +92,7 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 	j := &Job{ID: e.Job, Account: e.Account, Spec: e.Spec, SubmittedAt: at, Deadline: e.Deadline, State: cloudcrowd.JobRunning,
 		Budget: e.Spec.Budget, Workers: map[cloudcrowd.WorkerID]*Part{}}
 	for i := range e.Spec.Stages {
-		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, Prior: s.Rates[RateKey(&e.Spec.Stages[i])].PerUnit, open: map[int32]struct{}{}})
+		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, Prior: s.Rates[RateKey(&e.Spec, i)].PerUnit, open: map[int32]struct{}{}})
 	}
 	s.Jobs[e.Job] = j
 	place, _ := slices.BinarySearch(s.running, e.Job)
@@ -414,13 +414,14 @@ func (s *State) learn(j *Job, at cloudcrowd.Time) {
 	const most = 10_000
 	for i, st := range j.Stages {
 		if per := st.CoreSecondsPerUnit(); per > 0 && st.Done > 0 && len(s.Rates) < most {
-			s.Rates[RateKey(&j.Spec.Stages[i])] = Rate{PerUnit: per, Tasks: st.Done, At: at}
+			s.Rates[RateKey(&j.Spec, i)] = Rate{PerUnit: per, Tasks: st.Done, At: at}
 		}
 	}
 }
 
-// RateKey names what makes the cost of a unit comparable: the program, its arguments as written and the kind of unit.
-func RateKey(spec *cloudcrowd.Stage) string {
+// RateKey names what makes the cost of a unit comparable: the program, its arguments as written, the job's params (but the seed) and the kind of unit.
+func RateKey(job *cloudcrowd.JobSpec, stage int) string {
+	spec := &job.Stages[stage]
 	p, kind := spec.Run, "whole"
 	if spec.Merge != nil {
 		p, kind = spec.Merge.Program, "merge"
@@ -430,5 +431,11 @@ func RateKey(spec *cloudcrowd.Stage) string {
 	if p == nil {
 		return "none"
 	}
-	return fmt.Sprintf("%s %s %q", p.Module, kind, p.Args)
+	key := fmt.Sprintf("%s %s %q", p.Module, kind, p.Args)
+	for _, v := range job.Params {
+		if v.Name != "seed" {
+			key += fmt.Sprintf(" %s=%q", v.Name, v.Value)
+		}
+	}
+	return key
 }

@@ -209,6 +209,10 @@ func (d *Decider) Report(w cloudcrowd.WorkerID, id cloudcrowd.AttemptID, r cloud
 	}
 	observed := math.Max(float64(d.At-a.LeasedAt)/1e6, 1e-6) // a clock that was set back must not make any claim believable
 	core := market.CoreSeconds(r.Usage, a.Speed, observed, j.Spec.Stages[id.Task.Stage].Resources.Cores)
+	if limit := j.Spec.Stages[id.Task.Stage].Resources.OutputBytes; r.Outcome == cloudcrowd.Succeeded && outputBytes(r) > limit {
+		r = cloudcrowd.Result{Outcome: cloudcrowd.Broken, Usage: r.Usage,
+			Reason: fmt.Sprintf("the worker's report was refused: its outputs have %s, the limit is %s", cloudcrowd.Bytes(outputBytes(r)), cloudcrowd.Bytes(limit))}
+	}
 	if r.Outcome != cloudcrowd.Succeeded {
 		if late {
 			return true
@@ -339,11 +343,7 @@ func (d *Decider) price(j *Job, spec *cloudcrowd.Stage, group []*Attempt, deferr
 		core = append(core, a.CoreSeconds)
 		wall = append(wall, min(a.Result.Usage.WallSeconds, max(float64(a.EndedAt-a.LeasedAt)/1e6, 0)))
 		memory = append(memory, float64(min(a.Result.Usage.PeakMemoryBytes, spec.Resources.MemoryBytes)))
-		var n int64
-		for _, f := range a.Result.Outputs {
-			n += f.SizeBytes
-		}
-		output = n
+		output = outputBytes(*a.Result)
 	}
 	cs := market.LowerMedian(core)
 	gross := market.Gross(d.Prices, cs, market.LowerMedian(wall), int64(market.LowerMedian(memory)), output)
@@ -474,6 +474,14 @@ func (d *Decider) redoAfter(job cloudcrowd.JobID, stage int, reason string) {
 			return
 		}
 	}
+}
+
+func outputBytes(r cloudcrowd.Result) int64 {
+	var n int64
+	for _, f := range r.Outputs {
+		n += f.SizeBytes
+	}
+	return n
 }
 
 // ResultDigest is what the quorum compares: SHA-256 over each output file's path, digest and size in order of path.

@@ -55,7 +55,7 @@ func (m *Manager) plan(ctx context.Context, account cloudcrowd.AccountID, spec *
 			}
 		}
 		for i := range spec.Stages {
-			rates[i] = l.st.Rates[lifecycle.RateKey(&spec.Stages[i])]
+			rates[i] = l.st.Rates[lifecycle.RateKey(spec, i)]
 		}
 	})
 	if err != nil {
