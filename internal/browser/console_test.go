@@ -2,7 +2,6 @@ package browser
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -189,7 +188,7 @@ func TestOtherSite(t *testing.T) {
 		body, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<12))
 		answer.Body.Close()
 		if answer.StatusCode != http.StatusForbidden && answer.StatusCode != http.StatusUnauthorized {
-			t.Error(fmt.Sprintf("POST %s from another site: %s %s", path, answer.Status, body))
+			t.Errorf("POST %s from another site: %s %s", path, answer.Status, body)
 		}
 	}
 }

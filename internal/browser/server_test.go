@@ -3,7 +3,6 @@ package browser
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -196,6 +195,6 @@ func (p *platform) result(id cloudcrowd.JobID, path string) []byte {
 		}
 		return b
 	}
-	p.t.Fatal(fmt.Sprintf("job %s has no result %s but %v", id, path, job.Outputs))
+	p.t.Fatalf("job %s has no result %s but %v", id, path, job.Outputs)
 	return nil
 }

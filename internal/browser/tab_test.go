@@ -30,13 +30,12 @@ type tab struct {
 	base      string
 	downloads string
 
-	mu      sync.Mutex
-	faults  []string
-	asked   int
-	saved   map[string]string // GUID of a finished download → name the server gave it
-	naming  map[string]string
-	outage  bool // the server is away on purpose: failed requests are no fault
-	console []string
+	mu     sync.Mutex
+	faults []string
+	asked  int
+	saved  map[string]string // GUID of a finished download → name the server gave it
+	naming map[string]string
+	outage bool // the server is away on purpose: failed requests are no fault
 }
 
 // openTab starts a browser with one tab for the server at base.

@@ -114,13 +114,6 @@ func (p *process) kill() {
 	<-p.ended
 }
 
-// stop asks it to end and waits until it has.
-func (p *process) stop() {
-	p.t.Helper()
-	_ = p.cmd.Process.Signal(os.Interrupt) // it may have ended
-	until(p.t, p.name+" stops", p.gone)
-}
-
 func (p *process) gone() bool {
 	select {
 	case <-p.ended:
