@@ -139,7 +139,9 @@ func perform(ctx context.Context, program Program, a *Attempt) (sandbox.Outcome,
 	o := sandbox.Outcome{Status: sandbox.Succeeded, Usage: sandbox.Usage{WallSeconds: time.Since(began).Seconds()}}
 	o.Stdout, o.Stderr = stdout.Bytes(), stderr.Bytes()
 	stop := (*Stop)(nil)
-	end := func(status sandbox.Status, format string, args ...any) { o.Status, o.Reason = status, fmt.Sprintf(format, args...) }
+	end := func(status sandbox.Status, format string, args ...any) {
+		o.Status, o.Reason = status, fmt.Sprintf(format, args...)
+	}
 	switch {
 	case ctx.Err() != nil:
 		end(sandbox.Cancelled, "the attempt was cancelled")
