@@ -209,7 +209,8 @@ func (d *Decider) Report(w cloudcrowd.WorkerID, id cloudcrowd.AttemptID, r cloud
 	}
 	observed := math.Max(float64(d.At-a.LeasedAt)/1e6, 1e-6) // a clock that was set back must not make any claim believable
 	core := market.CoreSeconds(r.Usage, a.Speed, observed, j.Spec.Stages[id.Task.Stage].Resources.Cores)
-	if limit := j.Spec.Stages[id.Task.Stage].Resources.OutputBytes; r.Outcome == cloudcrowd.Succeeded && outputBytes(r) > limit {
+	// Where results are compared, one that no sandbox could have let through is refused like any other wrong one.
+	if limit := j.Spec.Stages[id.Task.Stage].Resources.OutputBytes; t.Quorum == 1 && r.Outcome == cloudcrowd.Succeeded && outputBytes(r) > limit {
 		r = cloudcrowd.Result{Outcome: cloudcrowd.Broken, Usage: r.Usage,
 			Reason: fmt.Sprintf("the worker's report was refused: its outputs have %s, the limit is %s", cloudcrowd.Bytes(outputBytes(r)), cloudcrowd.Bytes(limit))}
 	}
