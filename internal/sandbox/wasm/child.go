@@ -26,7 +26,14 @@ func ChildMain() {
 	}
 	answer := c.begin(b)
 	answer.Protocol = protocol
-	if c.pipe.send(answer) != nil || answer.Refused != "" || answer.Failed != "" || answer.BadCache || b.Compile {
+	if c.pipe.send(answer) != nil {
+		os.Exit(0)
+	}
+	if answer.Refused != "" || answer.Failed != "" || answer.BadCache || b.Compile {
+		// The parent ends this process when it has read the answer. Ending first would make the parent, which notices, close its end of the pipe with the
+		// answer still in it.
+		var none run
+		_ = c.pipe.receive(&none, maxFrameBytes)
 		os.Exit(0)
 	}
 	// The frames are read beside the run, so that the child ends with its parent even while a program loops. This goroutine must not allocate
