@@ -66,17 +66,19 @@ func TestServerAway(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t, nil, "ada", "grace")
 	id := c.submit(counting(6, 200, pair))
-	c.reached(id, "both work", func(cloudcrowd.Job) bool { return c.leasedTo(id, "ada") && c.leasedTo(id, "grace") })
-	c.server.kill()
-	finished := func(name string) int {
+	told := func(name, event string) int {
 		n := 0
 		for _, line := range c.workers[name].output() {
-			if strings.Contains(line, `"event":"finished"`) {
+			if strings.Contains(line, `"event":"`+event+`"`) {
 				n++
 			}
 		}
 		return n
 	}
+	finished := func(name string) int { return told(name, "finished") }
+	// Started, not only leased: what a task reads cannot be fetched from a server that is away.
+	c.reached(id, "both work", func(cloudcrowd.Job) bool { return told("ada", "started") > 0 && told("grace", "started") > 0 })
+	c.server.kill()
 	before := finished("ada")
 	until(t, "ada finishes something for nobody", func() bool { return finished("ada") > before })
 	until(t, "grace finishes something", func() bool { return finished("grace") > 0 })
