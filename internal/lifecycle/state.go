@@ -54,7 +54,6 @@ type Job struct {
 	Attempts    int64                         `cbor:"14,keyasint,omitempty"`
 	Refused     int64                         `cbor:"15,keyasint,omitempty"`
 	Failed      int64                         `cbor:"16,keyasint,omitempty"`
-	Notes       []string                      `cbor:"17,keyasint,omitempty"` // what happened, in sentences
 	Workers     map[cloudcrowd.WorkerID]*Part `cbor:"18,keyasint,omitempty"`
 	Hold        cloudcrowd.HoldState          `cbor:"19,keyasint,omitempty"` // how its hold ended; empty while it is pending
 }

@@ -161,7 +161,7 @@ func kindOf(spec *cloudcrowd.Stage) string {
 
 // notes are the job's history in plain sentences.
 func notes(m *Manager, j *lifecycle.Job) []string {
-	list := slices.Clone(j.Notes)
+	var list []string
 	for _, w := range sortedWorkers(j.Workers) {
 		p := j.Workers[w]
 		if p.Refused > 0 {
