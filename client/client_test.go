@@ -7,7 +7,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -34,13 +36,16 @@ func TestCheckURL(t *testing.T) {
 	}
 }
 
-// flaky answers 503 and broken connections before it works.
-func flaky(t *testing.T, failures int32) (*httptest.Server, *atomic.Int32, *[]string) {
-	var calls atomic.Int32
+// flaky answers 503 and broken connections before it works. sent gives what it was sent so far: each request's idempotency key and body.
+func flaky(t *testing.T, failures int32) (s *httptest.Server, calls *atomic.Int32, sent func() []string) {
+	var mu sync.Mutex // one connection's handler is not ordered before the next one's
 	var bodies []string
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	calls = new(atomic.Int32)
+	s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
+		mu.Lock()
 		bodies = append(bodies, r.Header.Get("Idempotency-Key")+" "+string(b))
+		mu.Unlock()
 		switch n := calls.Add(1); {
 		case n > failures:
 			w.Header().Set("Content-Type", "application/json")
@@ -53,14 +58,18 @@ func flaky(t *testing.T, failures int32) (*httptest.Server, *atomic.Int32, *[]st
 	}))
 	s.Config.ErrorLog = nil
 	t.Cleanup(s.Close)
-	return s, &calls, &bodies
+	return s, calls, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(bodies)
+	}
 }
 
 // What can be repeated without harm is repeated with the same key and body; what cannot is not.
 func TestRetry(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s, calls, bodies := flaky(t, 3)
+	s, calls, sent := flaky(t, 3)
 	c, err := New(Options{URL: s.URL})
 	if err != nil {
 		t.Fatal(err)
@@ -68,9 +77,10 @@ func TestRetry(t *testing.T) {
 	if j, err := c.Submit(ctx, cloudcrowd.JobSpec{Name: "x"}, ""); err != nil || j.ID != "j0" || calls.Load() < 4 {
 		t.Fatal(j.ID, err, calls.Load())
 	}
-	for _, b := range *bodies {
-		if b != (*bodies)[0] || strings.HasPrefix(b, " ") {
-			t.Errorf("sent %q, then %q", (*bodies)[0], b)
+	bodies := sent()
+	for _, b := range bodies {
+		if b != bodies[0] || strings.HasPrefix(b, " ") {
+			t.Errorf("sent %q, then %q", bodies[0], b)
 		}
 	}
 	s, calls, _ = flaky(t, 1)
