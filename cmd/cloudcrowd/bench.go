@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/platform"
@@ -37,6 +38,7 @@ func (a *app) benchCommand() *cobra.Command { return benchPage.group(a.benchDisp
 
 func (a *app) benchDispatchCommand() *cobra.Command {
 	var b platform.BenchConfig
+	var profile string
 	c := benchDispatchPage.command(0, 0, func(ctx context.Context, _ []string) error {
 		if b.Tasks < 1 || b.Workers < 1 {
 			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--tasks and --workers must be at least 1")
@@ -48,6 +50,14 @@ func (a *app) benchDispatchCommand() *cobra.Command {
 			}
 			defer remove()
 			b.DataDir = dir
+		}
+		if profile != "" {
+			f, err := os.Create(profile)
+			if err != nil {
+				return cloudcrowd.Fieldf("--cpu-profile", "%v", err)
+			}
+			defer f.Close()
+			b.Profile = f
 		}
 		result, err := platform.Bench(ctx, b)
 		if err != nil {
@@ -66,6 +76,7 @@ func (a *app) benchDispatchCommand() *cobra.Command {
 	f.IntVar(&b.Workers, "workers", 4, "`N` workers")
 	f.IntVar(&b.Slots, "slots", 8, "`N` slots per worker")
 	f.IntVar(&b.Samples, "samples", 100, "measure the latency of `N` single tasks")
+	f.StringVar(&profile, "cpu-profile", "", "write a profile of the big job to `FILE`, for go tool pprof")
 	f.StringVar(&b.DataDir, "data", "", "keep the server's data in this `FOLDER`, on the disk to measure (default: a temporary one)")
 	return c
 }

@@ -3,9 +3,11 @@ package platform
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +26,7 @@ type BenchConfig struct {
 	Slots   int // per agent; 0 means 8
 	Samples int // single-task jobs whose latency is measured; 0 means 100
 	DataDir string
+	Profile io.Writer // takes a CPU profile of the big job; nil: none
 }
 
 // BenchResult is what was measured.
@@ -91,7 +94,7 @@ func Bench(ctx context.Context, c BenchConfig) (r BenchResult, err error) {
 	if err := r.latency(ctx, api, module, c.Samples); err != nil {
 		return r, err
 	}
-	if err := r.throughput(ctx, api, module, c.Tasks); err != nil {
+	if err := r.throughput(ctx, api, module, c.Tasks, c.Profile); err != nil {
 		return r, err
 	}
 	status, err := api.Status(ctx)
@@ -223,7 +226,13 @@ func (r *BenchResult) latency(ctx context.Context, api *client.Client, module cl
 }
 
 // throughput runs one job of many tasks.
-func (r *BenchResult) throughput(ctx context.Context, api *client.Client, module cloudcrowd.Digest, tasks int) error {
+func (r *BenchResult) throughput(ctx context.Context, api *client.Client, module cloudcrowd.Digest, tasks int, profile io.Writer) error {
+	if profile != nil {
+		if err := pprof.StartCPUProfile(profile); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	start := time.Now()
 	job, err := api.Submit(ctx, benchJob(module, tasks), "")
 	if err != nil {
