@@ -135,4 +135,6 @@ type Outcome struct {
 	// Stdout and Stderr are the ends of what the program printed, at most Limits.LogBytes each.
 	Stdout, Stderr []byte
 	Usage          Usage
+	// Empty says that Out holds nothing at all, so that the caller need not look. False where the sandbox does not know.
+	Empty bool
 }

@@ -88,6 +88,27 @@ func TestWork(t *testing.T) {
 	}
 }
 
+// Nothing of an attempt is there for the next one on the same slot, not even an empty folder it made.
+func TestOutIsEmpty(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "")
+	mine := map[string]fake.Program{
+		"folder": func(_ context.Context, a *fake.Attempt) (int, error) { return 0, os.Mkdir(path(a.Out, "folder"), 0o700) },
+		"look": func(_ context.Context, a *fake.Attempt) (int, error) {
+			left, err := os.ReadDir(a.Out)
+			return len(left), err
+		},
+	}
+	a := launch(t, s, t.TempDir(), sandboxOf(mine), func(c *Config) { c.Slots = 1 })
+	s.greet(t, a.ID(), welcome)
+	s.send(t, a.ID(), cloudcrowd.Down{Leases: []cloudcrowd.Lease{s.lease(1, "look"), s.lease(2, "folder"), s.lease(3, "look"), s.lease(4, "look")}})
+	for id, r := range s.reports(t, 4) {
+		if r.Outcome != cloudcrowd.Succeeded || r.Outputs != nil {
+			t.Errorf("%s: %+v", id, r)
+		}
+	}
+}
+
 // What is cached is not fetched again, whole or in part, also after a restart; damage on disk is noticed.
 func TestCache(t *testing.T) {
 	t.Parallel()

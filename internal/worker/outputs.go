@@ -17,12 +17,18 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
-// manifest lists the files below dir, sorted by path. An Error (not the disk's) says what about them cannot be a result.
-func manifest(dir string) ([]cloudcrowd.OutputFile, error) {
+// manifest lists the files below dir, sorted by path; bare says that there is nothing, not even a folder. An Error (not the disk's) says what about them
+// cannot be a result.
+func manifest(dir string) (list []cloudcrowd.OutputFile, bare bool, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) == 0 {
-		return nil, err
+		return nil, err == nil, err
 	}
+	list, err = listOutputs(dir)
+	return list, false, err
+}
+
+func listOutputs(dir string) ([]cloudcrowd.OutputFile, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err

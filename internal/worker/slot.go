@@ -241,10 +241,10 @@ func (s *slot) collect(at *attempt, o *sandbox.Outcome) (cloudcrowd.Result, bool
 		return r, false, nil
 	}
 	a.misbehaveBefore(at, out, &r)
-	empty := true
-	if r.Outcome == cloudcrowd.Succeeded {
+	empty, bare := true, o.Empty && a.cfg.Misbehave == ""
+	if r.Outcome == cloudcrowd.Succeeded && !bare {
 		var err error
-		if r.Outputs, err = manifest(out); err != nil {
+		if r.Outputs, bare, err = manifest(out); err != nil {
 			if e, ok := errors.AsType[*cloudcrowd.Error](err); ok {
 				r.Outcome, r.Reason = cloudcrowd.OutputLimit, clipText(e.Msg, wire.MaxReason)
 			} else {
@@ -281,7 +281,7 @@ func (s *slot) collect(at *attempt, o *sandbox.Outcome) (cloudcrowd.Result, bool
 			return r, false, errors.Join(err, os.RemoveAll(place))
 		}
 	}
-	s.out = empty && r.Outcome == cloudcrowd.Succeeded // otherwise something may be in it, or it has moved
+	s.out = bare && r.Outcome == cloudcrowd.Succeeded // otherwise something may be in it, or it has moved
 	a.misbehaveAfter(at, &r)
 	return r, folder, nil
 }

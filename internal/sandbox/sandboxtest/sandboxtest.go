@@ -41,6 +41,9 @@ func (a attempts) run(s sandbox.Spec) sandbox.Outcome {
 	if err != nil {
 		a.t.Fatalf("Run: %v", err)
 	}
+	if left, err := os.ReadDir(s.Out); o.Empty && (err != nil || len(left) > 0) {
+		a.t.Errorf("the outcome says that nothing was left, /out holds %v (%v)", left, err)
+	}
 	return o
 }
 

@@ -100,7 +100,7 @@ func (s *Sandbox) attempt(ctx context.Context, p *process, spec *sandbox.Spec) (
 		return outcome, began, fmt.Errorf("attempt %s: bring its folders back: %w", spec.ID, err)
 	}
 	found, err := sandbox.Inspect(spec.Out, spec.Limits.OutputFiles)
-	outcome.Usage.OutputBytes = found.Bytes
+	outcome.Usage.OutputBytes, outcome.Empty = found.Bytes, err == nil && found.Entries == 0
 	if outcome.Status == sandbox.Succeeded {
 		switch {
 		case err != nil:
