@@ -7,91 +7,127 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 )
 
-// events renders a committed batch for watchers.
-func (l *loop) events(d *lifecycle.Decider) []cloudcrowd.Event {
-	list := make([]cloudcrowd.Event, 0, len(d.Events))
+// facts notes a committed batch for watchers: what happened, and what putting it into words needs of the state.
+func (l *loop) facts(d *lifecycle.Decider) []fact {
+	list := make([]fact, len(d.Events))
 	for n, ev := range d.Events {
-		e := l.event(ev)
-		e.ID = fmt.Sprintf("%d-%d-%d", l.st.Shard, l.st.Seq, n)
-		e.At = d.At
-		if j := l.st.Jobs[e.Job]; j != nil {
-			e.Account = j.Account
+		f := &list[n]
+		*f = fact{shard: l.st.Shard, seq: l.st.Seq, n: n, at: d.At, event: ev}
+		id, stage := subject(ev)
+		f.job = id.Task.Job
+		if j := l.st.Jobs[f.job]; j != nil {
+			f.account = j.Account
+			if stage {
+				f.stage = j.Spec.Stages[id.Task.Stage].Name
+			}
+			if id.N > 0 {
+				if _, _, _, a := l.st.Find(id); a != nil {
+					f.worker = a.Worker
+				}
+			}
 		}
-		list = append(list, e)
+		if ev.CreditsIssued != nil {
+			f.account = ev.CreditsIssued.To
+		}
 	}
 	return list
 }
 
-func (l *loop) event(ev lifecycle.Event) cloudcrowd.Event {
+// subject is what an event is about: a job alone, or with stage set, one of its stages, tasks, or (N above 0) attempts.
+func subject(ev lifecycle.Event) (id cloudcrowd.AttemptID, stage bool) {
+	ofTask := func(t cloudcrowd.TaskID, n int32) (cloudcrowd.AttemptID, bool) {
+		return cloudcrowd.AttemptID{Task: t, N: n}, true
+	}
 	switch {
 	case ev.JobSubmitted != nil:
-		e := ev.JobSubmitted
-		return cloudcrowd.Event{Type: "job.submitted", Job: e.Job, Text: fmt.Sprintf("%s was accepted; %s credits are held", e.Spec.Name, e.Spec.Budget)}
+		id.Task.Job = ev.JobSubmitted.Job
 	case ev.StageIndexed != nil:
-		e := ev.StageIndexed
-		return l.stageEvent("stage.indexed", e.Job, e.Stage, fmt.Sprintf("its input was read: %d units in %s", e.Index.Units, cloudcrowd.Bytes(e.Index.Bytes)))
+		return ofTask(cloudcrowd.TaskID{Job: ev.StageIndexed.Job, Stage: ev.StageIndexed.Stage}, 0)
 	case ev.TaskCarved != nil:
-		return l.taskEvent("task.carved", ev.TaskCarved.Task, 0, "was cut: "+ev.TaskCarved.Need)
+		return ofTask(ev.TaskCarved.Task, 0)
 	case ev.AttemptLeased != nil:
-		e := ev.AttemptLeased
-		return l.taskEvent("attempt.leased", e.ID.Task, e.ID.N, fmt.Sprintf("was leased to %s (%s)", l.m.name(e.Worker), e.Why.Purpose))
+		return ev.AttemptLeased.ID, true
 	case ev.AttemptReported != nil:
-		return l.taskEvent("attempt.reported", ev.AttemptReported.ID.Task, ev.AttemptReported.ID.N, "came back with a result")
+		return ev.AttemptReported.ID, true
 	case ev.AttemptEnded != nil:
-		e := ev.AttemptEnded
-		return l.taskEvent("attempt."+string(e.State), e.ID.Task, e.ID.N, fmt.Sprintf("ended: %s", orElse(e.Verdict, string(e.State))))
+		return ev.AttemptEnded.ID, true
 	case ev.TaskDone != nil:
-		e := ev.TaskDone
-		text := "has its canonical result"
-		if n := len(e.Refused); n > 0 {
-			text += fmt.Sprintf("; %s refused", plural(int64(n), "result was", "results were"))
-		}
-		kind := "task.done"
-		if len(e.Refused) > 0 {
-			kind = "task.refused"
-		}
-		return l.taskEvent(kind, e.Task, e.Canonical, text)
+		return ofTask(ev.TaskDone.Task, ev.TaskDone.Canonical)
 	case ev.TaskFailed != nil:
-		return l.taskEvent("task.failed", ev.TaskFailed.Task, 0, ev.TaskFailed.Reason)
+		return ofTask(ev.TaskFailed.Task, 0)
 	case ev.TaskReopened != nil:
-		return l.taskEvent("task.reopened", ev.TaskReopened.Task, 0, ev.TaskReopened.Reason)
+		return ofTask(ev.TaskReopened.Task, 0)
 	case ev.QuorumLowered != nil:
-		return l.taskEvent("task.quorum", ev.QuorumLowered.Task, 0, "needs fewer results: "+ev.QuorumLowered.Reason)
+		return ofTask(ev.QuorumLowered.Task, 0)
 	case ev.StageMerged != nil:
-		e := ev.StageMerged
-		return l.stageEvent("stage.merged", e.Job, e.Stage, "was merged")
+		return ofTask(cloudcrowd.TaskID{Job: ev.StageMerged.Job, Stage: ev.StageMerged.Stage}, 0)
 	case ev.JobEnded != nil:
-		e := ev.JobEnded
-		text := "is " + string(e.State)
-		if e.Reason != "" {
-			text += ": " + e.Reason
+		id.Task.Job = ev.JobEnded.Job
+	}
+	return id, false
+}
+
+// words puts a fact into a sentence.
+func (m *Manager) words(f *fact) cloudcrowd.Event {
+	id, stage := subject(f.event)
+	kind, text := m.predicate(f)
+	e := cloudcrowd.Event{ID: f.id(), Type: kind, At: f.at, Job: f.job, Account: f.account, Stage: f.stage, Worker: f.worker, Text: text}
+	switch {
+	case !stage:
+	case f.event.StageIndexed != nil || f.event.StageMerged != nil:
+		e.Text = fmt.Sprintf("stage %s %s", f.stage, text)
+	default:
+		e.Task, e.Attempt = id.Task.Index, id.N
+		e.Text = fmt.Sprintf("%s %d %s", f.stage, id.Task.Index, text)
+		if f.worker != "" {
+			e.Text = fmt.Sprintf("%s %d, attempt %d, %s", f.stage, id.Task.Index, id.N, text)
 		}
-		return cloudcrowd.Event{Type: "job." + string(e.State), Job: e.Job, Text: text}
-	case ev.CreditsIssued != nil:
-		e := ev.CreditsIssued
-		return cloudcrowd.Event{Type: "credits.issued", Account: e.To, Text: fmt.Sprintf("%s credits were issued to %s by %s", e.Amount, e.To, e.By)}
-	}
-	return cloudcrowd.Event{}
-}
-
-func (l *loop) stageEvent(kind string, job cloudcrowd.JobID, stage int32, text string) cloudcrowd.Event {
-	name := ""
-	if j := l.st.Jobs[job]; j != nil {
-		name = j.Spec.Stages[stage].Name
-	}
-	return cloudcrowd.Event{Type: kind, Job: job, Stage: name, Text: fmt.Sprintf("stage %s %s", name, text)}
-}
-
-func (l *loop) taskEvent(kind string, id cloudcrowd.TaskID, n int32, text string) cloudcrowd.Event {
-	e := l.stageEvent(kind, id.Job, id.Stage, "")
-	e.Task, e.Attempt = id.Index, n
-	if _, _, _, a := l.st.Find(cloudcrowd.AttemptID{Task: id, N: n}); a != nil {
-		e.Worker = a.Worker
-		e.Text = fmt.Sprintf("%s %d, attempt %d, %s", e.Stage, id.Index, n, text)
-	} else {
-		e.Text = fmt.Sprintf("%s %d %s", e.Stage, id.Index, text)
 	}
 	return e
+}
+
+// predicate names an event and says what happened to its subject.
+func (m *Manager) predicate(f *fact) (kind, text string) {
+	switch ev := f.event; {
+	case ev.JobSubmitted != nil:
+		e := ev.JobSubmitted
+		return "job.submitted", fmt.Sprintf("%s was accepted; %s credits are held", e.Spec.Name, e.Spec.Budget)
+	case ev.StageIndexed != nil:
+		e := ev.StageIndexed
+		return "stage.indexed", fmt.Sprintf("its input was read: %d units in %s", e.Index.Units, cloudcrowd.Bytes(e.Index.Bytes))
+	case ev.TaskCarved != nil:
+		return "task.carved", "was cut: " + ev.TaskCarved.Need
+	case ev.AttemptLeased != nil:
+		return "attempt.leased", fmt.Sprintf("was leased to %s (%s)", m.name(ev.AttemptLeased.Worker), ev.AttemptLeased.Why.Purpose)
+	case ev.AttemptReported != nil:
+		return "attempt.reported", "came back with a result"
+	case ev.AttemptEnded != nil:
+		e := ev.AttemptEnded
+		return "attempt." + string(e.State), "ended: " + orElse(e.Verdict, string(e.State))
+	case ev.TaskDone != nil:
+		if n := len(ev.TaskDone.Refused); n > 0 {
+			return "task.refused", fmt.Sprintf("has its canonical result; %s refused", plural(int64(n), "result was", "results were"))
+		}
+		return "task.done", "has its canonical result"
+	case ev.TaskFailed != nil:
+		return "task.failed", ev.TaskFailed.Reason
+	case ev.TaskReopened != nil:
+		return "task.reopened", ev.TaskReopened.Reason
+	case ev.QuorumLowered != nil:
+		return "task.quorum", "needs fewer results: " + ev.QuorumLowered.Reason
+	case ev.StageMerged != nil:
+		return "stage.merged", "was merged"
+	case ev.JobEnded != nil:
+		text := "is " + string(ev.JobEnded.State)
+		if ev.JobEnded.Reason != "" {
+			text += ": " + ev.JobEnded.Reason
+		}
+		return "job." + string(ev.JobEnded.State), text
+	case ev.CreditsIssued != nil:
+		e := ev.CreditsIssued
+		return "credits.issued", fmt.Sprintf("%s credits were issued to %s by %s", e.Amount, e.To, e.By)
+	}
+	return "", ""
 }
 
 func orElse(s, other string) string {

@@ -2,18 +2,37 @@ package taskmanager
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 )
 
-// feed hands committed events to whoever watches. It keeps the latest ones, so that a watcher whose connection dropped resumes without a gap.
+// feed hands committed events to whoever watches. It keeps the latest ones, so that a watcher whose connection dropped resumes without a gap. Events are
+// put into words only for those who want them: most are never read by anybody.
 type feed struct {
 	mu     sync.Mutex
-	ring   []cloudcrowd.Event // oldest first
+	render func(*fact) cloudcrowd.Event
+	ring   []fact // oldest first
 	subs   map[*watcher]struct{}
 	closed bool
 }
+
+// fact is a committed event with what its words need and only the loop may look up.
+type fact struct {
+	shard   int
+	seq     int64 // of its journal row
+	n       int   // place in the row
+	at      cloudcrowd.Time
+	event   lifecycle.Event
+	job     cloudcrowd.JobID
+	account cloudcrowd.AccountID // owner of the job, or of the credits
+	stage   string
+	worker  cloudcrowd.WorkerID
+}
+
+func (f *fact) id() string { return fmt.Sprintf("%d-%d-%d", f.shard, f.seq, f.n) }
 
 type watcher struct {
 	ch      chan cloudcrowd.Event
@@ -29,19 +48,21 @@ const (
 // ResetEvent tells a watcher that events were missed and everything shown should be read again.
 const ResetEvent = "feed.reset"
 
-func newFeed() *feed { return &feed{subs: map[*watcher]struct{}{}} }
+func newFeed(render func(*fact) cloudcrowd.Event) *feed {
+	return &feed{render: render, subs: map[*watcher]struct{}{}}
+}
 
-func (w *watcher) wants(e *cloudcrowd.Event) bool {
-	return (w.account == "" || e.Account == "" || e.Account == w.account) && (w.job == "" || e.Job == w.job)
+func (w *watcher) wants(e *fact) bool {
+	return (w.account == "" || e.account == "" || e.account == w.account) && (w.job == "" || e.job == w.job)
 }
 
 // publish delivers events in order. A watcher that does not keep up is dropped: it resumes with the last id it saw.
-func (f *feed) publish(events []cloudcrowd.Event) {
+func (f *feed) publish(events []fact) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ring = append(f.ring, events...)
 	if len(f.ring) > 2*feedKeep { // now and then, so that a batch costs what it holds
-		f.ring = append(make([]cloudcrowd.Event, 0, 2*feedKeep+maxBatch), f.ring[len(f.ring)-feedKeep:]...)
+		f.ring = append(make([]fact, 0, 2*feedKeep+maxBatch), f.ring[len(f.ring)-feedKeep:]...)
 	}
 	for w := range f.subs {
 		for i := range events {
@@ -49,7 +70,7 @@ func (f *feed) publish(events []cloudcrowd.Event) {
 				continue
 			}
 			select {
-			case w.ch <- events[i]:
+			case w.ch <- f.render(&events[i]):
 				continue
 			default:
 			}
@@ -69,11 +90,11 @@ func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.Accou
 	if after != "" {
 		found := false
 		for i := len(f.ring) - 1; i >= 0 && !found; i-- {
-			if f.ring[i].ID == after {
+			if f.ring[i].id() == after {
 				found = true
-				for _, e := range f.ring[i+1:] {
-					if w.wants(&e) {
-						missed = append(missed, e)
+				for k := range f.ring[i+1:] {
+					if e := &f.ring[i+1+k]; w.wants(e) {
+						missed = append(missed, f.render(e))
 					}
 				}
 			}

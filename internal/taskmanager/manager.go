@@ -120,7 +120,9 @@ func New(cfg Config) *Manager {
 	if cfg.Perform == nil {
 		cfg.Perform = func(work func()) { go work() }
 	}
-	return &Manager{cfg: cfg, log: cfg.Log, queue: make(chan command, queueLength), feed: newFeed(), closed: make(chan struct{}), done: make(chan struct{})}
+	m := &Manager{cfg: cfg, log: cfg.Log, queue: make(chan command, queueLength), closed: make(chan struct{}), done: make(chan struct{})}
+	m.feed = newFeed(m.words)
+	return m
 }
 
 // Start loads the shard and runs its loop until Stop. The error names what could not be loaded.

@@ -182,11 +182,11 @@ func TestTasksAndAttempts(t *testing.T) {
 // A watcher resumes where it stopped; one that asks for what is no longer kept is told to read again; one that does not keep up is dropped; each sees its own.
 func TestFeed(t *testing.T) {
 	t.Parallel()
-	f := newFeed()
-	make := func(from, n int) []cloudcrowd.Event {
-		var list []cloudcrowd.Event
+	f := newFeed(func(e *fact) cloudcrowd.Event { return cloudcrowd.Event{ID: e.id()} })
+	make := func(from, n int) []fact {
+		var list []fact
 		for i := from; i < from+n; i++ {
-			list = append(list, cloudcrowd.Event{ID: fmt.Sprintf("0-%d-0", i), Account: []cloudcrowd.AccountID{"ada", "joe"}[i%2], Job: cloudcrowd.JobID(fmt.Sprint("j", i%4))})
+			list = append(list, fact{seq: int64(i), account: []cloudcrowd.AccountID{"ada", "joe"}[i%2], job: cloudcrowd.JobID(fmt.Sprint("j", i%4))})
 		}
 		return list
 	}
