@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
 )
@@ -50,7 +52,11 @@ func Payload(f Facts) (cloudcrowd.Payload, error) {
 	}
 	p := cloudcrowd.Payload{Module: program.Module, ModuleSize: program.ModuleSize, Resources: stage.Resources, Timeout: stage.Timeout,
 		Seed: Seed(f.Job, f.Stage, f.Index, f.Unit)}
-	if err := fill(&p, program, values(&f)); err != nil {
+	var v map[string]string // a program that names nothing needs nothing
+	if templated(program) {
+		v = values(&f)
+	}
+	if err := fill(&p, program, v); err != nil {
 		return cloudcrowd.Payload{}, fmt.Errorf("stage %s: %w", stage.Name, err)
 	}
 	return p, addFiles(&p, &f, stage)
@@ -70,6 +76,12 @@ func checkUnit(f *Facts, stage *cloudcrowd.Stage) error {
 		return internalf("stage %s has no units %d–%d; it has %d", stage.Name, f.Unit.Lo, f.Unit.Hi, total)
 	}
 	return nil
+}
+
+// templated reports whether anything of the program is to be expanded.
+func templated(p *cloudcrowd.Program) bool {
+	has := func(s string) bool { return strings.Contains(s, "{{") }
+	return slices.ContainsFunc(p.Args, has) || has(p.Stdin) || slices.ContainsFunc(p.Env, func(e cloudcrowd.EnvVar) bool { return has(e.Value) })
 }
 
 // fill expands the program's templates.

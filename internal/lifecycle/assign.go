@@ -130,6 +130,7 @@ type assigner struct {
 	planned int // pieces that may still be booked on busy workers, to bound the look-ahead
 	expires cloudcrowd.Time
 	leased  []cloudcrowd.AttemptID
+	parties map[cloudcrowd.AccountID]int // by requester, counted when first asked for: nobody comes or goes meanwhile
 }
 
 // openTasks serves tasks that exist and want more attempts.
@@ -261,11 +262,14 @@ func (a *assigner) carve(src source) {
 // believed reports whether a worker's result is accepted without a second one: its owner is the requester or the operator, and no other machine is here
 // that could check it. With a second machine even one's own results are compared: machines fail, too.
 func (a *assigner) believed(w *scheduler.Worker, j *Job) bool {
-	return a.d.trusted(w.Owner, j) && len(a.parties(j)) < 2
+	return a.d.trusted(w.Owner, j) && a.partiesOf(j) < 2
 }
 
-// parties are those who could answer for results of a job now.
-func (a *assigner) parties(j *Job) map[string]bool {
+// partiesOf is how many could answer for results of a job now.
+func (a *assigner) partiesOf(j *Job) int {
+	if n, ok := a.parties[j.Account]; ok {
+		return n
+	}
 	parties := map[string]bool{}
 	for _, w := range a.workers {
 		if !w.Closed && !verify.Exiled(a.d.State.Record(w.ID), a.d.At) {
@@ -273,7 +277,11 @@ func (a *assigner) parties(j *Job) map[string]bool {
 			parties[at.Party()] = true
 		}
 	}
-	return parties
+	if a.parties == nil {
+		a.parties = map[cloudcrowd.AccountID]int{}
+	}
+	a.parties[j.Account] = len(parties)
+	return len(parties)
 }
 
 // aloneAfter is how long a result of one's own machine waits for another machine to check it.
@@ -282,7 +290,7 @@ const aloneAfter = cloudcrowd.Time(15e6)
 // settleForLess accepts a result of a trusted machine where a confidence is asked for and, for some time now, nobody is here who could check it.
 // Replicas that the job asks for by number are always waited for.
 func (a *assigner) settleForLess(j *Job, i int, id cloudcrowd.TaskID, t *Task) {
-	if j.Spec.Stages[i].Verify.Confidence == 0 || len(a.parties(j)) > 1 {
+	if j.Spec.Stages[i].Verify.Confidence == 0 || a.partiesOf(j) > 1 {
 		return
 	}
 	votes, own := 0, false
@@ -362,8 +370,7 @@ func (a *assigner) lease(src source, id cloudcrowd.TaskID, t *Task, c scheduler.
 	c.Why.Purpose = purpose(t)
 	a.d.emit(Event{AttemptLeased: &AttemptLeased{ID: attempt, Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j),
 		Reserve: min(a.d.reserve(j, src.stage, it.CoreSeconds), j.Available()), Expected: c.Why.RunSeconds + c.Why.FetchSeconds, Speed: w.Speed, Why: c.Why}})
-	w.Held[attempt] = &scheduler.Held{MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires}
-	w.Book(c.Why.RunSeconds + c.Why.FetchSeconds)
+	w.Lease(attempt, &scheduler.Held{MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires})
 	for _, b := range it.Blobs {
 		w.Cached[b.Digest] = struct{}{}
 	}

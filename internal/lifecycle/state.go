@@ -205,6 +205,16 @@ func (s *Stage) derive() {
 	}
 }
 
+// OldestWaiting is when the task that has waited longest was cut; 0 if none waits.
+func (s *Stage) OldestWaiting() (at cloudcrowd.Time) {
+	for i := range s.open {
+		if t := s.Tasks[i]; t.State == cloudcrowd.TaskWaiting && (at == 0 || t.CreatedAt < at) {
+			at = t.CreatedAt
+		}
+	}
+	return at
+}
+
 // Record returns a worker's standing; a zero one for a stranger.
 func (s *State) Record(w cloudcrowd.WorkerID) cloudcrowd.Record {
 	if r := s.Records[w]; r != nil {

@@ -30,7 +30,8 @@ type Worker struct {
 	Held        map[cloudcrowd.AttemptID]*Held
 	Cached      map[cloudcrowd.Digest]struct{}
 
-	slots []float64 // seconds until each slot is free, ascending; made by Prepare
+	slots  []float64 // seconds until each slot is free, a heap: the least first; made by Prepare
+	widest int64     // memory of the largest lease held; kept by Prepare and Lease
 }
 
 // Held is one lease a worker holds.
@@ -62,7 +63,9 @@ func (w *Worker) Prepare(now cloudcrowd.Time) {
 		w.slots = append(w.slots, 0)
 	}
 	rest := make([]float64, 0, len(w.Held))
+	w.widest = 0
 	for _, h := range w.Held {
+		w.widest = max(w.widest, h.MemoryBytes)
 		elapsed := float64(now-h.LeasedAt) / 1e6
 		// An attempt that has outlived its estimate is as likely to take as long again.
 		rest = append(rest, math.Max(h.Expected-elapsed, 0.1*math.Max(elapsed, 0.01)))
@@ -76,7 +79,27 @@ func (w *Worker) Prepare(now cloudcrowd.Time) {
 // Book adds work of the given seconds to the slot that is free first.
 func (w *Worker) Book(seconds float64) {
 	w.slots[0] += seconds
-	slices.Sort(w.slots)
+	for i := 0; ; {
+		least := 2*i + 1
+		if least >= len(w.slots) {
+			return
+		}
+		if right := least + 1; right < len(w.slots) && w.slots[right] < w.slots[least] {
+			least = right
+		}
+		if w.slots[i] <= w.slots[least] {
+			return
+		}
+		w.slots[i], w.slots[least] = w.slots[least], w.slots[i]
+		i = least
+	}
+}
+
+// Lease gives the worker a lease, which takes the slot that is free first.
+func (w *Worker) Lease(id cloudcrowd.AttemptID, h *Held) {
+	w.Held[id] = h
+	w.widest = max(w.widest, h.MemoryBytes)
+	w.Book(h.Expected)
 }
 
 // Wait is the number of seconds until a slot is free.
@@ -165,6 +188,10 @@ func ready(w *Worker, it Item) bool {
 func (w *Worker) fits(bytes int64) bool {
 	if w.MemoryBytes <= 0 {
 		return true
+	}
+	// Most often all of them fit whatever they are.
+	if beside := int64(min(len(w.Held), max(w.Slots, 1)-1)); beside == 0 || w.widest <= (w.MemoryBytes-bytes)/beside {
+		return bytes <= w.MemoryBytes
 	}
 	held := make([]int64, 0, len(w.Held))
 	for _, h := range w.Held {

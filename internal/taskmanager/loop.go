@@ -38,6 +38,9 @@ type loop struct {
 	snapped  cloudcrowd.Time
 	expired  cloudcrowd.Time // when leases were last looked over
 	meter    meter
+
+	granted   map[cloudcrowd.Digest]string // tokens for reading blobs, see grant
+	grantedAt cloudcrowd.Time              // when the oldest was made
 }
 
 func newLoop(ctx context.Context, m *Manager) (*loop, error) {
@@ -117,7 +120,7 @@ func (l *loop) reload(ctx context.Context) error {
 		if row.Seq > known {
 			l.st = st
 			l.project.add(rowsOf(l.m, st, row.Seq, row.At, out))
-			l.m.feed.publish(l.events(&lifecycle.Decider{Events: events, At: row.At}))
+			l.m.feed.publish(l.facts(&lifecycle.Decider{Events: events, At: row.At}))
 		}
 	})
 	if err != nil {
@@ -409,7 +412,7 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 	if len(d.Events) > 0 {
 		l.rows++
 		l.project.add(rowsOf(l.m, l.st, l.st.Seq, d.At, &d.Out))
-		l.m.feed.publish(l.events(d))
+		l.m.feed.publish(l.facts(d))
 		l.meter.count(d)
 	}
 	for i := range batch {

@@ -380,10 +380,8 @@ func (l *loop) status(s *cloudcrowd.ServerStatus) {
 			if st.State == cloudcrowd.StageRunning && st.Running == 0 && st.Done == 0 && j.SubmittedAt < oldest {
 				oldest = j.SubmittedAt
 			}
-			for _, t := range st.Tasks {
-				if t.State == cloudcrowd.TaskWaiting && t.CreatedAt < oldest {
-					oldest = t.CreatedAt
-				}
+			if at := st.OldestWaiting(); at != 0 && at < oldest {
+				oldest = at
 			}
 		}
 	}

@@ -31,6 +31,7 @@ const (
 	missingAge    = 5 * 1e6                   // and its age by then, microseconds
 	beatsToGone   = 5                         // heartbeats of silence after which a worker counts as gone
 	maxCachedSeen = 1 << 16                   // digests remembered per worker
+	maxGranted    = 1 << 14                   // tokens kept for reading blobs
 	noteEvery     = cloudcrowd.Time(30 * 1e6) // how often a worker's last sign of life is written down
 )
 
@@ -300,14 +301,12 @@ func (l *loop) lease(id cloudcrowd.AttemptID) (cloudcrowd.Lease, cloudcrowd.Work
 	if err != nil {
 		return cloudcrowd.Lease{}, "", err
 	}
-	expires := l.m.cfg.Now().Add(grantLife)
 	lease := cloudcrowd.Lease{Attempt: id, Payload: payload}
-	seen := map[cloudcrowd.Digest]bool{}
 	grant := func(d cloudcrowd.Digest) {
-		if d != "" && !seen[d] {
-			seen[d] = true
-			lease.Grants = append(lease.Grants, cloudcrowd.Grant{Blob: d, Token: l.m.cfg.Signer.Read(d, expires)})
+		if d == "" || len(lease.Grants) < 16 && slices.ContainsFunc(lease.Grants, func(g cloudcrowd.Grant) bool { return g.Blob == d }) {
+			return
 		}
+		lease.Grants = append(lease.Grants, cloudcrowd.Grant{Blob: d, Token: l.grant(d)})
 	}
 	grant(payload.Module)
 	for _, f := range payload.Files {
@@ -316,8 +315,22 @@ func (l *loop) lease(id cloudcrowd.AttemptID) (cloudcrowd.Lease, cloudcrowd.Work
 		}
 	}
 	const logRoom = 256 << 10
-	lease.Upload = l.m.cfg.Signer.Upload(id, a.Worker, payload.Resources.OutputBytes+logRoom, expires)
+	lease.Upload = l.m.cfg.Signer.Upload(id, a.Worker, payload.Resources.OutputBytes+logRoom, l.m.cfg.Now().Add(grantLife))
 	return lease, a.Worker, nil
+}
+
+// grant is a token for reading a blob. Tasks of a stage read the same module and often the same inputs, so tokens are kept for a small part of their life.
+func (l *loop) grant(d cloudcrowd.Digest) string {
+	now := l.now()
+	if l.granted == nil || now-l.grantedAt > cloudcrowd.Time(grantLife.Microseconds()/16) || len(l.granted) >= maxGranted {
+		l.granted, l.grantedAt = map[cloudcrowd.Digest]string{}, now
+	}
+	token, ok := l.granted[d]
+	if !ok {
+		token = l.m.cfg.Signer.Read(d, l.m.cfg.Now().Add(grantLife))
+		l.granted[d] = token
+	}
+	return token
 }
 
 func sortedAttempts(m map[cloudcrowd.AttemptID]*scheduler.Held) []cloudcrowd.AttemptID {
