@@ -93,7 +93,9 @@ func TestOutIsEmpty(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "")
 	mine := map[string]fake.Program{
-		"folder": func(_ context.Context, a *fake.Attempt) (int, error) { return 0, os.Mkdir(path(a.Out, "folder"), 0o700) },
+		"folder": func(_ context.Context, a *fake.Attempt) (int, error) {
+			return 0, os.Mkdir(path(a.Out, "folder"), 0o700)
+		},
 		"look": func(_ context.Context, a *fake.Attempt) (int, error) {
 			left, err := os.ReadDir(a.Out)
 			return len(left), err
