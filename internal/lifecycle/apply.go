@@ -306,6 +306,9 @@ func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
 	s.pay(j, st, e.Task, t, e.Paid, at, out)
 	st.Done++
 	st.UnitsDone += t.Unit.Hi - t.Unit.Lo
+	if t.Alone {
+		st.alone++
+	}
 	delete(st.open, e.Task.Index)
 	out.Tasks = append(out.Tasks, e.Task)
 	j.refresh(at)
@@ -332,9 +335,13 @@ func (s *State) applyFailed(e *TaskFailed, at cloudcrowd.Time, out *Out) {
 
 func (s *State) applyReopened(e *TaskReopened, at cloudcrowd.Time, out *Out) {
 	j, st, t := s.task(e.Task)
+	must(!t.Retired, "task %s is reopened after nothing could change it any more", e.Task)
 	if t.State == cloudcrowd.TaskDone {
 		st.Done--
 		st.UnitsDone -= t.Unit.Hi - t.Unit.Lo
+		if t.Alone {
+			st.alone--
+		}
 	}
 	if e.Redo {
 		t.Round++

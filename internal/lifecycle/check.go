@@ -28,6 +28,9 @@ func (s *State) Check() []string {
 	return bad
 }
 
+// unknown is where a cursor would be after a task that left nothing.
+const unknown = -1
+
 type place struct{ stage, task int }
 
 func (p place) String() string { return fmt.Sprintf("task %d-%d", p.stage, p.task) }
@@ -39,12 +42,18 @@ func (j *Job) check() (bad []string) {
 	var reserved, posted, deferred cloudcrowd.Credits
 	var attempts, refused int64
 	for si, st := range j.Stages {
-		var done, running, unitsDone, next int64
-		var cost cloudcrowd.Credits
+		var running, next, retired int64
+		done, unitsDone, cost := st.Retired.Tasks, st.Retired.Units, st.Retired.Cost
+		attempts += st.Retired.Attempts
+		refused += st.Retired.Refused
+		posted += st.Retired.Cost
 		for ti, t := range st.Tasks {
 			where := place{si, ti} // put into words only where something is wrong
-			if j.Spec.Stages[si].Merge == nil {
-				if t.Unit.Lo != next {
+			switch {
+			case t == gone:
+				next = unknown // where it ended
+			case j.Spec.Stages[si].Merge == nil:
+				if t.Unit.Lo != next && next != unknown {
 					say("%s starts at %d, the one before ended at %d", where, t.Unit.Lo, next)
 				}
 				next = t.Unit.Hi
@@ -54,6 +63,12 @@ func (j *Job) check() (bad []string) {
 				say("%s is %s but its place among open tasks says otherwise", where, t.State)
 			}
 			switch {
+			case t.Retired:
+				retired++
+				if t.State != cloudcrowd.TaskDone || len(t.Attempts) > 0 {
+					say("%s is retired though it is %s with %d attempts", where, t.State, len(t.Attempts))
+				}
+				continue
 			case t.State == cloudcrowd.TaskDone:
 				done++
 				unitsDone += t.Unit.Hi - t.Unit.Lo
@@ -109,7 +124,10 @@ func (j *Job) check() (bad []string) {
 		if done != st.Done || unitsDone != st.UnitsDone || running != st.Running || cost != st.Cost {
 			say("stage %d counts done %d, units %d, running %d, cost %d; its tasks say %d, %d, %d, %d", si, st.Done, st.UnitsDone, st.Running, st.Cost, done, unitsDone, running, cost)
 		}
-		if j.Spec.Stages[si].Merge == nil && next != st.Next {
+		if retired != st.Retired.Tasks {
+			say("stage %d counts %d retired tasks, %d are", si, st.Retired.Tasks, retired)
+		}
+		if j.Spec.Stages[si].Merge == nil && next != st.Next && next != unknown {
 			say("stage %d: its cursor is at %d, its tasks end at %d", si, st.Next, next)
 		}
 		if got := j.stageState(si); got != st.State {

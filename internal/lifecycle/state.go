@@ -77,7 +77,7 @@ type Stage struct {
 	State     cloudcrowd.StageState   `cbor:"1,keyasint"`
 	Index     *decompose.Index        `cbor:"2,keyasint,omitempty"` // of the divisible input, once read
 	Next      int64                   `cbor:"3,keyasint,omitempty"` // positions below are carved into tasks
-	Tasks     []*Task                 `cbor:"4,keyasint,omitempty"`
+	Tasks     TaskList                `cbor:"4,keyasint,omitempty"`
 	Levels    [][]int32               `cbor:"5,keyasint,omitempty"` // merge tree: task numbers by level and position
 	Done      int64                   `cbor:"6,keyasint,omitempty"`
 	Failed    int64                   `cbor:"7,keyasint,omitempty"`
@@ -93,7 +93,9 @@ type Stage struct {
 	EndedAt   cloudcrowd.Time         `cbor:"17,keyasint,omitempty"`
 	Largest   int64                   `cbor:"18,keyasint,omitempty"` // units of the largest task reported
 	Prior     float64                 `cbor:"19,keyasint,omitempty"` // core-seconds per unit in earlier jobs, for as long as this one has seen nothing; 0: none
+	Retired   Retired                 `cbor:"20,keyasint,omitempty"`
 	open      map[int32]struct{}      // tasks not ended, derived
+	alone     int                     // tasks done that were accepted alone, derived
 }
 
 // CoreSecondsPerUnit is the learned cost of one unit in normalised core-seconds; 0 while nothing was reported.
@@ -125,6 +127,7 @@ type Task struct {
 	Mishaps   int                     `cbor:"17,keyasint,omitempty"` // by fault of machines
 	Reason    string                  `cbor:"18,keyasint,omitempty"`
 	Cost      cloudcrowd.Credits      `cbor:"19,keyasint,omitempty"`
+	Retired   bool                    `cbor:"20,keyasint,omitempty"` // done, and only what later stages read of it is left; see Retire
 }
 
 // Attempt is one try.
@@ -197,8 +200,11 @@ func (s *State) init() {
 func (s *State) Running() []cloudcrowd.JobID { return slices.Clone(s.running) }
 
 func (s *Stage) derive() {
-	s.open = map[int32]struct{}{}
+	s.open, s.alone = map[int32]struct{}{}, 0
 	for i, t := range s.Tasks {
+		if t.State == cloudcrowd.TaskDone && t.Alone {
+			s.alone++
+		}
 		if t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning {
 			s.open[int32(i)] = struct{}{}
 		}

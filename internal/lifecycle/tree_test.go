@@ -31,6 +31,7 @@ func TestMergeTree(t *testing.T) {
 				var results []string
 				for order := range uint64(2) {
 					w := newWorld(t)
+					w.retire = true
 					w.light = parts > 20
 					w.fund("ada", 1e12)
 					w.worker("w1", "ada", 1, 8)

@@ -81,8 +81,8 @@ func (l *loop) explainStage(j *lifecycle.Job, i int) []string {
 	}
 	list := []string{line}
 	shown := 0
-	for ti, t := range st.Tasks {
-		if t.State == cloudcrowd.TaskWaiting && shown < 5 {
+	for _, ti := range st.Open() {
+		if t := st.Tasks[ti]; t.State == cloudcrowd.TaskWaiting && shown < 5 {
 			shown++
 			list = append(list, fmt.Sprintf("Task %s %d waits: %s.", name, ti, l.waiting(j, i, t)))
 		}

@@ -34,8 +34,11 @@ type loop struct {
 	project  *projector
 	readOnly string          // why nothing can be committed; "" if all is well
 	troubled cloudcrowd.Time // when a commit last failed
-	rows     int64           // since the last snapshot
+	ended    endedTasks
+	rows     int64 // since the last snapshot
+	events   int64 // likewise
 	snapped  cloudcrowd.Time
+	snapCost cloudcrowd.Time // how long making the last snapshot took
 	expired  cloudcrowd.Time // when leases were last looked over
 	meter    meter
 
@@ -63,6 +66,8 @@ func newLoop(ctx context.Context, m *Manager) (*loop, error) {
 		if row.Seq > projected {
 			l.project.add(rowsOf(m, st, row.Seq, row.At, out))
 		}
+		l.ended.add(row.Seq, out.Tasks)
+		l.ended.retire(st, min(row.Seq, projected))
 	})
 	if err != nil {
 		return nil, err
@@ -116,12 +121,15 @@ func (l *loop) reload(ctx context.Context) error {
 	head.Snapshot, head.SnapshotSeq = l.project.snapshot()
 	// A commit whose answer was lost may have been written all the same; what it did was not told to the tables and watchers yet.
 	known := l.project.queued()
+	l.ended = endedTasks{}
 	st, err := load(ctx, l.m.cfg.Store, l.m.cfg.Shard, head, func(st *lifecycle.State, row store.Row, events []lifecycle.Event, out *lifecycle.Out) {
 		if row.Seq > known {
 			l.st = st
 			l.project.add(rowsOf(l.m, st, row.Seq, row.At, out))
 			l.m.feed.publish(l.facts(&lifecycle.Decider{Events: events, At: row.At}))
 		}
+		l.ended.add(row.Seq, out.Tasks)
+		l.ended.retire(st, min(row.Seq, l.project.reached()))
 	})
 	if err != nil {
 		return err
@@ -141,12 +149,12 @@ func (l *loop) rebuildHeld() {
 			continue
 		}
 		for si, stage := range j.Stages {
-			for ti, t := range stage.Tasks {
-				for _, a := range t.Attempts {
+			for _, ti := range stage.Open() { // a task that has ended has no leases
+				for _, a := range stage.Tasks[ti].Attempts {
 					if a.State != cloudcrowd.AttemptLeased {
 						continue
 					}
-					id := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: j.ID, Stage: int32(si), Index: int32(ti)}, N: a.N}
+					id := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: j.ID, Stage: int32(si), Index: ti}, N: a.N}
 					h := before[a.Worker][id]
 					if h == nil {
 						h = &scheduler.Held{MemoryBytes: j.Spec.Stages[si].Resources.MemoryBytes, Expected: a.Expected, LeasedAt: a.LeasedAt, Expires: expires}
@@ -412,6 +420,8 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 	if len(d.Events) > 0 {
 		l.rows++
 		l.project.add(rowsOf(l.m, l.st, l.st.Seq, d.At, &d.Out))
+		l.ended.add(l.st.Seq, d.Out.Tasks)
+		l.events += int64(len(d.Events))
 		l.m.feed.publish(l.facts(d))
 		l.meter.count(d)
 	}
@@ -427,15 +437,44 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 	if len(d.Events) > 0 || len(batch) == 0 { // a quiet tick too: what could not be done before is tried again
 		l.performAll()
 	}
+	l.ended.retire(l.st, l.project.reached())
 	l.housekeep(d.At)
 }
 
-// housekeep snapshots and forgets now and then.
+// endedTasks are tasks that ended and wait, in order, until the readable tables hold them: then they are retired.
+type endedTasks struct{ list []endedTask }
+
+type endedTask struct {
+	seq int64 // journal row in which it ended
+	id  cloudcrowd.TaskID
+}
+
+func (e *endedTasks) add(seq int64, ids []cloudcrowd.TaskID) {
+	for _, id := range ids {
+		e.list = append(e.list, endedTask{seq, id})
+	}
+}
+
+// retire drops from the state what rows up to seq, which the tables contain, ended.
+func (e *endedTasks) retire(st *lifecycle.State, seq int64) {
+	n := 0
+	for n < len(e.list) && e.list[n].seq <= seq {
+		st.Retire(e.list[n].id)
+		n++
+	}
+	if e.list = e.list[n:]; len(e.list) == 0 {
+		e.list = nil
+	}
+}
+
+// housekeep snapshots and forgets now and then: often enough that a restart reads little, and so that snapshots never take more than a small share of the time.
 func (l *loop) housekeep(now cloudcrowd.Time) {
-	due := l.rows >= snapshotRows || l.rows > 0 && now-l.snapped > cloudcrowd.Time(snapshotEvery.Microseconds())
-	if !due {
+	since := now - l.snapped
+	due := l.rows > 0 && (l.rows >= snapshotRows || l.events >= snapshotEvents || since > cloudcrowd.Time(snapshotEvery.Microseconds()))
+	if !due || since < snapshotShare*l.snapCost {
 		return
 	}
+	began := l.now()
 	for id, j := range l.st.Jobs {
 		if j.State.Ended() && now-j.EndedAt > cloudcrowd.Time(forgetAfter.Microseconds()) && l.project.reached() >= l.st.Seq-1 {
 			l.st.Forget(id)
@@ -446,7 +485,7 @@ func (l *loop) housekeep(now cloudcrowd.Time) {
 	} else {
 		l.project.save(l.epoch, l.st.Seq, b)
 	}
-	l.rows, l.snapped = 0, now
+	l.rows, l.events, l.snapped, l.snapCost = 0, 0, now, l.now()-began
 }
 
 func (l *loop) shutdown() {

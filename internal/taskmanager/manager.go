@@ -41,6 +41,8 @@ const (
 	queueLength      = 16384 // commands waiting; beyond it workers' messages are dropped (and repeated) and the API waits
 	grantLife        = 24 * time.Hour
 	snapshotRows     = 5000
+	snapshotEvents   = 500_000 // reading that many back takes about a second
+	snapshotShare    = 20      // a snapshot that took a second is not followed by another for that many
 	snapshotEvery    = time.Minute
 	forgetAfter      = time.Minute
 	maxIndexBytes    = 256 << 30

@@ -123,6 +123,7 @@ func matches(j *lifecycle.Job, f store.JobFilter) bool {
 func (m *Manager) Tasks(ctx context.Context, id cloudcrowd.JobID, stage string, state cloudcrowd.TaskState, p store.Page) ([]cloudcrowd.Task, string, error) {
 	limit := clampLimit(p.Limit)
 	var list []cloudcrowd.Task
+	var retired []int // places of those that only the tables know
 	var next string
 	var failure error
 	found := false
@@ -152,10 +153,21 @@ func (m *Manager) Tasks(ctx context.Context, id cloudcrowd.JobID, stage string, 
 					next = fmt.Sprintf("%d-%d", si, ti)
 					return
 				}
-				list = append(list, taskView(m, j, cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}, t, true))
+				v := cloudcrowd.Task{ID: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}}
+				if t.Retired {
+					retired = append(retired, len(list))
+				} else {
+					v = taskView(m, j, v.ID, t, true)
+				}
+				list = append(list, v)
 			}
 		}
 	})
+	for _, k := range retired {
+		if err == nil {
+			list[k], err = m.cfg.Store.Task(ctx, list[k].ID)
+		}
+	}
 	if err != nil || failure != nil || found {
 		return list, next, firstError(err, failure)
 	}
@@ -211,7 +223,7 @@ func (m *Manager) Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Ta
 	var v cloudcrowd.Task
 	found := false
 	err := m.view(ctx, func(l *loop) {
-		if j, _, t := l.st.FindTask(id); t != nil {
+		if j, _, t := l.st.FindTask(id); t != nil && !t.Retired {
 			v, found = taskView(m, j, id, t, true), true
 		}
 	})
@@ -221,19 +233,54 @@ func (m *Manager) Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Ta
 	return m.cfg.Store.Task(ctx, id)
 }
 
-// Attempts implements api.Backend. The cursor is "stage-task-attempt" of the next one, or the tables' own.
+// Attempts implements api.Backend: those of tasks that have left memory first, from the tables, then the others. The cursor is "+" and the number of the next
+// one in memory, or the tables' own.
 func (m *Manager) Attempts(ctx context.Context, id cloudcrowd.JobID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
-	limit := clampLimit(p.Limit)
+	p.Limit = clampLimit(p.Limit)
 	var list []cloudcrowd.Attempt
-	var next string
-	found := false
-	skip, _ := strconv.Atoi(p.Cursor)
+	found, past := false, !strings.HasPrefix(p.Cursor, "+")
+	known := map[cloudcrowd.TaskID]bool{} // tasks still in memory
 	err := m.view(ctx, func(l *loop) {
 		j := l.st.Jobs[id]
 		if j == nil {
 			return
 		}
 		found = true
+		past = past && slices.ContainsFunc(j.Stages, func(st *lifecycle.Stage) bool { return st.Retired.Tasks > 0 })
+		for si, st := range j.Stages {
+			for ti, t := range st.Tasks {
+				if past && !t.Retired {
+					known[cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}] = true
+				}
+			}
+		}
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if past || !found {
+		if _, err := m.cfg.Store.Job(ctx, id); err != nil {
+			return nil, "", err
+		}
+		if strings.HasPrefix(p.Cursor, "+") {
+			p.Cursor = "" // the job has left memory since the last page: better some attempts twice than some never
+		}
+		rows, next, err := m.cfg.Store.JobAttempts(ctx, id, p)
+		if err != nil || !found {
+			return rows, next, err
+		}
+		if next == "" {
+			next = "+0"
+		}
+		return slices.DeleteFunc(rows, func(a cloudcrowd.Attempt) bool { return known[a.ID.Task] }), next, nil
+	}
+	skip, _ := strconv.Atoi(strings.TrimPrefix(p.Cursor, "+"))
+	next := ""
+	err = m.view(ctx, func(l *loop) {
+		j := l.st.Jobs[id]
+		if j == nil {
+			return
+		}
 		n := 0
 		for si, st := range j.Stages {
 			for ti, t := range st.Tasks {
@@ -241,8 +288,8 @@ func (m *Manager) Attempts(ctx context.Context, id cloudcrowd.JobID, p store.Pag
 					if n++; n <= skip {
 						continue
 					}
-					if len(list) == limit {
-						next = strconv.Itoa(n - 1)
+					if len(list) == p.Limit {
+						next = "+" + strconv.Itoa(n-1)
 						return
 					}
 					aid := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}, N: a.N}
@@ -251,13 +298,7 @@ func (m *Manager) Attempts(ctx context.Context, id cloudcrowd.JobID, p store.Pag
 			}
 		}
 	})
-	if err != nil || found {
-		return list, next, err
-	}
-	if _, err := m.cfg.Store.Job(ctx, id); err != nil {
-		return nil, "", err
-	}
-	return m.cfg.Store.JobAttempts(ctx, id, p)
+	return list, next, err
 }
 
 // Workers implements api.Backend.

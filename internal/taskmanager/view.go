@@ -40,7 +40,7 @@ func jobView(m *Manager, st *lifecycle.State, j *lifecycle.Job, now cloudcrowd.T
 		return strings.Compare(string(a.Worker), string(b.Worker))
 	})
 	for i := range j.Spec.Stages {
-		if slices.Contains(j.Spec.Outputs, j.Spec.Stages[i].Name) {
+		if j.Stages[i].State == cloudcrowd.StageDone && slices.Contains(j.Spec.Outputs, j.Spec.Stages[i].Name) {
 			v.Outputs = append(v.Outputs, j.Outputs(i)...)
 		}
 	}
