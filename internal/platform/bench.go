@@ -240,7 +240,7 @@ func (r *BenchResult) throughput(ctx context.Context, api *client.Client, module
 	}
 	for !job.State.Ended() {
 		select {
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -83,6 +83,7 @@ const (
 
 // StartServer opens the data directory and serves. When it returns, the server accepts requests and has taken up all open jobs.
 func StartServer(ctx context.Context, c ServerConfig) (s *Server, err error) {
+	tuneMemory()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

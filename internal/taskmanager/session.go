@@ -31,6 +31,7 @@ const (
 	missingAge    = 5 * 1e6                   // and its age by then, microseconds
 	beatsToGone   = 5                         // heartbeats of silence after which a worker counts as gone
 	maxCachedSeen = 1 << 16                   // digests remembered per worker
+	maxAhead      = 4096                      // leases a worker may queue beyond four times its slots, however many it wants
 	maxGranted    = 1 << 14                   // tokens kept for reading blobs
 	noteEvery     = cloudcrowd.Time(30 * 1e6) // how often a worker's last sign of life is written down
 )
@@ -216,7 +217,7 @@ func (l *loop) beat(d *lifecycle.Decider, s *session, b *cloudcrowd.Beat) {
 			}
 		}
 	}
-	s.sched.Capacity = min(max(len(b.Holding)+b.Want, 0), 4*s.sched.Slots+l.m.cfg.Ahead)
+	s.sched.Capacity = min(max(len(b.Holding)+b.Want, 0), 4*s.sched.Slots+maxAhead)
 	s.cachedBytes = b.CachedBytes
 	s.cache(b.Cached)
 }

@@ -45,6 +45,7 @@ type Agent struct {
 	toReport  []*finished // spooled and uploaded, not sent on this connection
 	returned  []cloudcrowd.AttemptID
 	finished  int64
+	pace      pace
 	connected bool
 	greet     bool      // Hello is to be sent
 	greeted   time.Time // when it was last sent

@@ -65,7 +65,7 @@ func (a *Agent) accept(ctx context.Context, l cloudcrowd.Lease) {
 	if a.held[id] != nil || a.done[id] != nil {
 		return
 	}
-	if a.draining || a.ended || a.diskFull != "" || len(a.held) >= 4*(a.cfg.Slots+a.welcome.Ahead)+16 {
+	if a.draining || a.ended || a.diskFull != "" || len(a.held) >= 4*(a.cfg.Slots+max(a.welcome.Ahead, a.pace.ahead))+16 {
 		a.returned = append(a.returned, id)
 		a.beat = true
 		return

@@ -208,7 +208,7 @@ func (a *Agent) newBeat(now time.Time) *cloudcrowd.Beat {
 		}
 	}
 	if !a.draining && a.diskFull == "" {
-		b.Want = max(a.cfg.Slots+a.welcome.Ahead-len(a.held), 0)
+		b.Want = max(a.cfg.Slots+a.pace.beyond(now, a.welcome.Ahead)-len(a.held), 0)
 	}
 	b.Cached, b.CachedBytes = a.cache.news(wire.MaxCached)
 	return b
