@@ -79,10 +79,15 @@ type TaskID struct {
 
 // String returns the text form.
 func (t TaskID) String() string {
-	return fmt.Sprintf("%s-%d-%d", t.Job, t.Stage, t.Index)
+	return string(t.append(make([]byte, 0, 48)))
 }
 
 // MarshalText implements encoding.TextMarshaler.
+func (t TaskID) append(b []byte) []byte {
+	b = strconv.AppendInt(append(append(b, t.Job...), '-'), int64(t.Stage), 10)
+	return strconv.AppendInt(append(b, '-'), int64(t.Index), 10)
+}
+
 func (t TaskID) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText parses the text form.
@@ -114,7 +119,9 @@ type AttemptID struct {
 }
 
 // String returns the text form.
-func (a AttemptID) String() string { return fmt.Sprintf("%s-%d", a.Task, a.N) }
+func (a AttemptID) String() string {
+	return string(strconv.AppendInt(append(a.Task.append(make([]byte, 0, 48)), '-'), int64(a.N), 10))
+}
 
 // MarshalText implements encoding.TextMarshaler.
 func (a AttemptID) MarshalText() ([]byte, error) { return []byte(a.String()), nil }

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// gather is how long the sender waits for more after it was woken, so that what ends together travels together.
+	// gather is how long the sender waits for more after it was woken while something runs, so that what ends together travels together.
 	gather = 500 * time.Microsecond
 	// resendAfter is the least time after which an unacknowledged report is sent again on the same connection.
 	resendAfter = 15 * time.Second
@@ -36,11 +36,13 @@ func (a *Agent) sender(conn *nats.Conn, stop <-chan struct{}) {
 			a.heartbeat(time.Now())
 			beat.Reset(period)
 		case <-a.wake:
-			pausing.Reset(gather)
-			select {
-			case <-pausing.C:
-			case <-stop:
-				return
+			if a.moreSoon() {
+				pausing.Reset(gather)
+				select {
+				case <-pausing.C:
+				case <-stop:
+					return
+				}
 			}
 			if p := a.period(); p != period { // Welcome has come
 				period = p
@@ -54,6 +56,13 @@ func (a *Agent) sender(conn *nats.Conn, stop <-chan struct{}) {
 			}
 		}
 	}
+}
+
+// moreSoon reports whether something else may be worth saying in a moment. Where nothing runs, nobody has to wait.
+func (a *Agent) moreSoon() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.running > 0 || len(a.ready) > 0 || len(a.toSpool) > 0
 }
 
 // period is the time between two beats.
