@@ -37,10 +37,7 @@ func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) [
 	if free == 0 && !d.anyFailures() {
 		return nil
 	}
-	for _, w := range workers {
-		w.Prepare(d.At)
-	}
-	a := assigner{d: d, workers: workers, slots: slots, free: free, planned: 4*slots + 16, expires: expires}
+	a := assigner{d: d, workers: workers, field: scheduler.NewField(workers, d.At), slots: slots, free: free, planned: 4*slots + 16, expires: expires}
 	for _, src := range d.sources() {
 		a.openTasks(src)
 		a.carve(src)
@@ -125,6 +122,7 @@ func (j *Job) expect(i int, units int64) float64 {
 type assigner struct {
 	d       *Decider
 	workers []*scheduler.Worker
+	field   *scheduler.Field
 	slots   int // of all open workers
 	free    int
 	planned int // pieces that may still be booked on busy workers, to bound the look-ahead
@@ -159,12 +157,12 @@ func (a *assigner) openTasks(src source) {
 func (a *assigner) serve(src source, id cloudcrowd.TaskID, t *Task) bool {
 	it := a.d.item(src.job, src.stage, t)
 	it.Rank = src.rank
-	c := scheduler.Place(it, a.workers)
+	c := a.field.Place(it)
 	if c.Worker == nil {
 		// Somebody it was lost or broken on before is better than nobody.
 		again := it
 		again.Excluded = a.d.barred(src.job, src.stage, t, true)
-		if c = scheduler.Place(again, a.workers); c.Worker == nil {
+		if c = a.field.Place(again); c.Worker == nil {
 			if a.failedEverywhere(t) {
 				a.d.FailTask(id, "failed on every worker that is here")
 			} else {
@@ -174,7 +172,7 @@ func (a *assigner) serve(src source, id cloudcrowd.TaskID, t *Task) bool {
 		}
 	}
 	if !c.Now {
-		c.Worker.Book(c.Why.RunSeconds)
+		a.field.Book(c.Worker, c.Why.RunSeconds)
 		a.planned--
 		return false
 	}
@@ -220,13 +218,13 @@ func (a *assigner) carve(src source) {
 		id := cloudcrowd.TaskID{Job: j.ID, Stage: int32(i), Index: int32(len(st.Tasks))}
 		it := scheduler.Item{CoreSeconds: j.expect(i, cut.unit.Hi-cut.unit.Lo), MemoryBytes: spec.Resources.MemoryBytes, Blobs: j.blobs(i, cut.unit, cut.level),
 			Excluded: a.d.barred(j, i, nil, false), Rank: src.rank, FreeOnly: decompose.Divisible(spec.Split)}
-		c := scheduler.Place(it, a.workers)
+		c := a.field.Place(it)
 		if c.Worker == nil {
 			return
 		}
 		if !c.Now {
 			// A faster worker frees soon: this piece waits for it, the one after may suit somebody else.
-			c.Worker.Book(c.Why.RunSeconds)
+			a.field.Book(c.Worker, c.Why.RunSeconds)
 			a.planned--
 			later += cut.unit.Hi - cut.unit.Lo
 			if total, _ := j.Total(i); spec.Merge != nil || st.Next+later >= total || a.planned <= 0 {
@@ -370,7 +368,7 @@ func (a *assigner) lease(src source, id cloudcrowd.TaskID, t *Task, c scheduler.
 	c.Why.Purpose = purpose(t)
 	a.d.emit(Event{AttemptLeased: &AttemptLeased{ID: attempt, Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j),
 		Reserve: min(a.d.reserve(j, src.stage, it.CoreSeconds), j.Available()), Expected: c.Why.RunSeconds + c.Why.FetchSeconds, Speed: w.Speed, Why: c.Why}})
-	w.Lease(attempt, &scheduler.Held{MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires})
+	a.field.Lease(w, attempt, &scheduler.Held{MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires})
 	for _, b := range it.Blobs {
 		w.Cached[b.Digest] = struct{}{}
 	}

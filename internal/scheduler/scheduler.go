@@ -136,20 +136,7 @@ func Place(it Item, workers []*Worker) Choice {
 	var barred map[string]int
 	candidates := 0
 	for _, w := range workers {
-		reason := ""
-		switch {
-		case w.Closed:
-			reason = "takes no work"
-		case w.idle():
-			reason = "takes no work at present"
-		case w.MemoryBytes > 0 && it.MemoryBytes > w.MemoryBytes:
-			reason = "has too little memory"
-		case it.FreeOnly && !ready(w, it):
-			reason = "is busy"
-		case it.Excluded != nil:
-			reason = it.Excluded(w)
-		}
-		if reason != "" {
+		if reason := barredFrom(it, w); reason != "" {
 			if barred == nil {
 				barred = map[string]int{}
 			}
@@ -174,6 +161,23 @@ func Place(it Item, workers []*Worker) Choice {
 		bestWhy.RunnerUp, bestWhy.RunnerUpSecs = second.Name, secondWhy.FinishSeconds
 	}
 	return Choice{Worker: best, Now: ready(best, it), Why: bestWhy}
+}
+
+// barredFrom says why a worker may not have an item; "" if it may.
+func barredFrom(it Item, w *Worker) string {
+	switch {
+	case w.Closed:
+		return "takes no work"
+	case w.idle():
+		return "takes no work at present"
+	case w.MemoryBytes > 0 && it.MemoryBytes > w.MemoryBytes:
+		return "has too little memory"
+	case it.FreeOnly && !ready(w, it):
+		return "is busy"
+	case it.Excluded != nil:
+		return it.Excluded(w)
+	}
+	return ""
 }
 
 // ready reports whether the worker can be given the item at once.

@@ -7,11 +7,10 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 )
 
-// facts notes a committed batch for watchers: what happened, and what putting it into words needs of the state.
-func (l *loop) facts(d *lifecycle.Decider) []fact {
-	list := make([]fact, len(d.Events))
-	for n, ev := range d.Events {
-		f := &list[n]
+// publish gives a committed batch to watchers: what happened, and what putting it into words needs of the state.
+func (l *loop) publish(d *lifecycle.Decider) {
+	l.m.feed.publish(len(d.Events), func(n int, f *fact) {
+		ev := d.Events[n]
 		*f = fact{shard: l.st.Shard, seq: l.st.Seq, n: n, at: d.At, event: ev}
 		id, stage := subject(ev)
 		f.job = id.Task.Job
@@ -29,8 +28,7 @@ func (l *loop) facts(d *lifecycle.Decider) []fact {
 		if ev.CreditsIssued != nil {
 			f.account = ev.CreditsIssued.To
 		}
-	}
-	return list
+	})
 }
 
 // subject is what an event is about: a job alone, or with stage set, one of its stages, tasks, or (N above 0) attempts.

@@ -14,7 +14,8 @@ import (
 type feed struct {
 	mu     sync.Mutex
 	render func(*fact) cloudcrowd.Event
-	ring   []fact // oldest first
+	ring   []fact // the latest feedKeep ones; the k-th ever published is at k % feedKeep
+	next   int    // how many were published
 	subs   map[*watcher]struct{}
 	closed bool
 }
@@ -56,29 +57,37 @@ func (w *watcher) wants(e *fact) bool {
 	return (w.account == "" || e.account == "" || e.account == w.account) && (w.job == "" || e.job == w.job)
 }
 
-// publish delivers events in order. A watcher that does not keep up is dropped: it resumes with the last id it saw.
-func (f *feed) publish(events []fact) {
+// publish delivers n events in order; fill makes each. A watcher that does not keep up is dropped: it resumes with the last id it saw.
+func (f *feed) publish(n int, fill func(i int, e *fact)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ring = append(f.ring, events...)
-	if len(f.ring) > 2*feedKeep { // now and then, so that a batch costs what it holds
-		f.ring = append(make([]fact, 0, 2*feedKeep+maxBatch), f.ring[len(f.ring)-feedKeep:]...)
+	if f.ring == nil {
+		f.ring = make([]fact, feedKeep)
 	}
-	for w := range f.subs {
-		for i := range events {
-			if !w.wants(&events[i]) {
+	for i := range n {
+		e := &f.ring[f.next%feedKeep]
+		fill(i, e)
+		f.next++
+		for w := range f.subs {
+			if !w.wants(e) {
 				continue
 			}
 			select {
-			case w.ch <- f.render(&events[i]):
-				continue
+			case w.ch <- f.render(e):
 			default:
+				delete(f.subs, w)
+				close(w.ch)
 			}
-			delete(f.subs, w)
-			close(w.ch)
-			break
 		}
 	}
+}
+
+// kept is the k-th event ever published, nil if it is not kept.
+func (f *feed) kept(k int) *fact {
+	if k < 0 || k >= f.next || k < f.next-feedKeep {
+		return nil
+	}
+	return &f.ring[k%feedKeep]
 }
 
 // watch subscribes from after the given id; "" means from now.
@@ -89,14 +98,14 @@ func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.Accou
 	var missed []cloudcrowd.Event
 	if after != "" {
 		found := false
-		for i := len(f.ring) - 1; i >= 0 && !found; i-- {
-			if f.ring[i].id() == after {
-				found = true
-				for k := range f.ring[i+1:] {
-					if e := &f.ring[i+1+k]; w.wants(e) {
-						missed = append(missed, f.render(e))
-					}
-				}
+		at := f.next - 1
+		for e := f.kept(at); e != nil && !found; e = f.kept(at) {
+			found = e.id() == after
+			at--
+		}
+		for k := at + 2; found && k < f.next; k++ {
+			if e := f.kept(k); w.wants(e) {
+				missed = append(missed, f.render(e))
 			}
 		}
 		if !found {

@@ -27,6 +27,7 @@ type loop struct {
 	epoch    int64
 	rand     *rand.Rand
 	sessions map[cloudcrowd.WorkerID]*session
+	ordered  []*session                                                       // sessions by worker; nil: to be made again
 	held     map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held // leases by worker, connected or not
 	out      map[cloudcrowd.WorkerID]*cloudcrowd.Down                         // to be sent after the commit
 	leased   []cloudcrowd.AttemptID
@@ -41,6 +42,7 @@ type loop struct {
 	snapCost cloudcrowd.Time // how long making the last snapshot took
 	expired  cloudcrowd.Time // when leases were last looked over
 	meter    meter
+	scratch  []lifecycle.Event // of the batch before, to be used again
 
 	granted   map[cloudcrowd.Digest]string // tokens for reading blobs, see grant
 	grantedAt cloudcrowd.Time              // when the oldest was made
@@ -126,7 +128,7 @@ func (l *loop) reload(ctx context.Context) error {
 		if row.Seq > known {
 			l.st = st
 			l.project.add(rowsOf(l.m, st, row.Seq, row.At, out))
-			l.m.feed.publish(l.facts(&lifecycle.Decider{Events: events, At: row.At}))
+			l.publish(&lifecycle.Decider{Events: events, At: row.At})
 		}
 		l.ended.add(row.Seq, out.Tasks)
 		l.ended.retire(st, min(row.Seq, l.project.reached()))
@@ -329,7 +331,7 @@ func (l *loop) fail(batch []command, err error) {
 
 // decide runs the commands of a batch, then everything time brings, then placement.
 func (l *loop) decide(batch []command) *lifecycle.Decider {
-	d := &lifecycle.Decider{State: l.st, At: l.now(), Rand: l.rand, Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator}
+	d := &lifecycle.Decider{State: l.st, At: l.now(), Rand: l.rand, Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator, Events: l.scratch[:0]}
 	for i := range batch {
 		if batch[i].decide != nil {
 			batch[i].err = batch[i].decide(l, d)
@@ -422,7 +424,7 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 		l.project.add(rowsOf(l.m, l.st, l.st.Seq, d.At, &d.Out))
 		l.ended.add(l.st.Seq, d.Out.Tasks)
 		l.events += int64(len(d.Events))
-		l.m.feed.publish(l.facts(d))
+		l.publish(d)
 		l.meter.count(d)
 	}
 	for i := range batch {
@@ -437,6 +439,8 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 	if len(d.Events) > 0 || len(batch) == 0 { // a quiet tick too: what could not be done before is tried again
 		l.performAll()
 	}
+	clear(d.Events)
+	l.scratch = d.Events
 	l.ended.retire(l.st, l.project.reached())
 	l.housekeep(d.At)
 }

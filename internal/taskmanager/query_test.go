@@ -190,7 +190,8 @@ func TestFeed(t *testing.T) {
 		}
 		return list
 	}
-	f.publish(make(0, 10))
+	publish := func(list []fact) { f.publish(len(list), func(i int, e *fact) { *e = list[i] }) }
+	publish(make(0, 10))
 	take := func(ch <-chan cloudcrowd.Event, n int) (ids []string) {
 		for range n {
 			ids = append(ids, (<-ch).ID)
@@ -208,12 +209,12 @@ func TestFeed(t *testing.T) {
 		t.Errorf("an unknown place: %+v", e)
 	}
 	now := f.watch(ctx, "", "", "")
-	f.publish(make(10, 1))
+	publish(make(10, 1))
 	if got := take(now, 1); got[0] != "0-10-0" {
 		t.Errorf("from now on: %v", got)
 	}
 	// What is not kept any more resets.
-	f.publish(make(11, 3*feedKeep))
+	publish(make(11, 3*feedKeep))
 	if e := <-f.watch(ctx, "0-9-0", "", ""); e.Type != ResetEvent {
 		t.Errorf("an old place: %+v", e)
 	}

@@ -128,7 +128,7 @@ func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcro
 	s.sched = &scheduler.Worker{ID: w, Name: h.Info.Name, Owner: owner, Speed: h.Info.Speed, Slots: slots, Capacity: slots + cfg.Ahead,
 		MemoryBytes: h.Info.MemoryBytes, Held: l.holdings(w), Cached: map[cloudcrowd.Digest]struct{}{}}
 	s.cache(h.Cached)
-	l.sessions[w] = s
+	l.sessions[w], l.ordered = s, nil
 	known := map[cloudcrowd.AttemptID]bool{}
 	for _, id := range h.Holding {
 		known[id] = true
@@ -245,30 +245,37 @@ func (l *loop) expire(d *lifecycle.Decider) {
 			s.online, s.goneAt, s.sched.Closed = false, s.lastSeen, true
 		}
 	}
-	for _, w := range sortedWorkers(l.held) {
-		held := l.held[w]
+	lost := map[cloudcrowd.AttemptID]string{}
+	for w, held := range l.held {
 		s := l.sessions[w]
 		gone := s != nil && !s.online && d.At-s.goneAt > grace
-		for _, id := range sortedAttempts(held) {
+		for id, h := range held {
 			switch {
 			case gone:
-				d.Lost(id, "its worker vanished")
-			case d.At > held[id].Expires:
-				d.Lost(id, "its lease expired without a heartbeat")
+				lost[id] = "its worker vanished"
+			case d.At > h.Expires:
+				lost[id] = "its lease expired without a heartbeat"
 			}
 		}
+	}
+	for _, id := range sortedAttempts(lost) {
+		d.Lost(id, lost[id])
 	}
 }
 
 // open lists the workers that take work, in a fixed order.
 func (l *loop) open() []*scheduler.Worker {
-	list := make([]*scheduler.Worker, 0, len(l.sessions))
-	for _, s := range l.sessions {
+	if l.ordered == nil {
+		for _, w := range sortedWorkers(l.sessions) {
+			l.ordered = append(l.ordered, l.sessions[w])
+		}
+	}
+	list := make([]*scheduler.Worker, 0, len(l.ordered))
+	for _, s := range l.ordered {
 		if s.online && !s.sched.Closed {
 			list = append(list, s.sched)
 		}
 	}
-	slices.SortFunc(list, func(a, b *scheduler.Worker) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return list
 }
 
@@ -334,7 +341,7 @@ func (l *loop) grant(d cloudcrowd.Digest) string {
 	return token
 }
 
-func sortedAttempts(m map[cloudcrowd.AttemptID]*scheduler.Held) []cloudcrowd.AttemptID {
+func sortedAttempts[V any](m map[cloudcrowd.AttemptID]V) []cloudcrowd.AttemptID {
 	ids := make([]cloudcrowd.AttemptID, 0, len(m))
 	for id := range m {
 		ids = append(ids, id)

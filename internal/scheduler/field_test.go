@@ -1,0 +1,101 @@
+package scheduler
+
+import (
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"cloudcrowd.dev/cloudcrowd"
+)
+
+// crowd draws workers of few or many speeds, idle, busy and full, some with an input.
+func crowd(t *rapid.T, n int) []*Worker {
+	speeds := rapid.SliceOfN(rapid.Float64Range(0.05, 8), 1, 6).Draw(t, "speeds")
+	var list []*Worker
+	for i := range n {
+		slots := rapid.IntRange(1, 3).Draw(t, "slots")
+		var held []Held
+		for range rapid.IntRange(0, slots+2).Draw(t, "held") {
+			held = append(held, Held{Expected: float64(rapid.IntRange(0, 40).Draw(t, "expected")) / 10, MemoryBytes: 1 << 20})
+		}
+		w := worker(fmt.Sprintf("w%03d", i), speeds[rapid.IntRange(0, len(speeds)-1).Draw(t, "speed")], slots, held...)
+		w.Closed = rapid.IntRange(0, 9).Draw(t, "closed") == 0
+		w.MemoryBytes = int64(rapid.IntRange(1, 8).Draw(t, "memory")) << 20
+		if rapid.IntRange(0, 9).Draw(t, "cached") == 0 {
+			w.Cached["data"] = struct{}{}
+		}
+		list = append(list, w)
+	}
+	return list
+}
+
+// A field finds, placement after placement, a worker on which the item finishes as early as on the one that looking at all of them finds, and can be given at
+// once exactly if that one can or another that is as early.
+func TestFieldFindsTheEarliest(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		workers := crowd(t, rapid.IntRange(1, 120).Draw(t, "workers"))
+		f := NewField(workers, 0)
+		for k := range rapid.IntRange(1, 60).Draw(t, "items") {
+			it := Item{CoreSeconds: float64(rapid.IntRange(0, 50).Draw(t, "core")) / 10, MemoryBytes: int64(rapid.IntRange(0, 4).Draw(t, "memory")) << 20,
+				FreeOnly: rapid.Bool().Draw(t, "free only")}
+			barred := workers[rapid.IntRange(0, len(workers)-1).Draw(t, "barred")]
+			it.Excluded = func(w *Worker) string {
+				if w == barred {
+					return "failed it before"
+				}
+				return ""
+			}
+			want, got := Place(it, workers), f.Place(it)
+			if (want.Worker == nil) != (got.Worker == nil) {
+				t.Fatalf("item %d %+v went to %v, looking at all finds %v", k, it, got.Worker, want.Worker)
+			}
+			if got.Worker == nil {
+				continue
+			}
+			if got.Why.FinishSeconds != want.Why.FinishSeconds || barredFrom(it, got.Worker) != "" {
+				t.Fatalf("item %d %+v finishes after %v on %s, after %v on %s", k, it, got.Why.FinishSeconds, got.Worker.Name, want.Why.FinishSeconds, want.Worker.Name)
+			}
+			if got.Now {
+				f.Lease(got.Worker, cloudcrowd.AttemptID{N: int32(1000 + k)}, &Held{Expected: got.Why.RunSeconds, MemoryBytes: it.MemoryBytes})
+			} else {
+				f.Book(got.Worker, got.Why.RunSeconds)
+			}
+		}
+	})
+}
+
+// Whoever has the large input gets the work, in a field of thousands that lack it too.
+func TestFieldKnowsWhoHasIt(t *testing.T) {
+	t.Parallel()
+	var workers []*Worker
+	for i := range 3000 {
+		workers = append(workers, worker(fmt.Sprintf("w%04d", i), 1, 2))
+	}
+	workers[2345].Cached["data"] = struct{}{}
+	f := NewField(workers, 0)
+	if c := f.Place(Item{CoreSeconds: 1, Blobs: []Blob{{"data", 100 << 20}}}); c.Worker != workers[2345] || !c.Now || c.Why.FetchSeconds != 0 || c.Why.RunnerUpSecs != 101 {
+		t.Fatalf("%s: %+v", c.Worker.Name, c.Why)
+	}
+}
+
+// What one placement costs, with a lease each, in crowds of many sizes with ten speeds.
+func BenchmarkField(b *testing.B) {
+	for _, n := range []int{4, 100, 1000, 10_000} {
+		b.Run(fmt.Sprint("workers=", n), func(b *testing.B) {
+			var workers []*Worker
+			for i := range n {
+				w := worker(fmt.Sprintf("w%05d", i), 1+float64(i%10)/5, 8)
+				w.Capacity = b.N + 8
+				workers = append(workers, w)
+			}
+			f := NewField(workers, 0)
+			b.ResetTimer()
+			for i := range b.N {
+				c := f.Place(Item{CoreSeconds: 1e-6})
+				f.Lease(c.Worker, cloudcrowd.AttemptID{N: int32(i)}, &Held{Expected: 1e-6})
+			}
+		})
+	}
+}

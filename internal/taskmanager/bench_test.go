@@ -1,0 +1,71 @@
+package taskmanager
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+)
+
+// quick is a store that takes everything and keeps of the tables how far they go.
+type quick struct {
+	store.Store
+	to int64
+}
+
+// Commit implements store.Shards.
+func (q *quick) Commit(context.Context, store.Batch) error { return nil }
+
+// Project implements store.Projections.
+func (q *quick) Project(_ context.Context, p store.Projected) error {
+	q.to = p.To
+	return nil
+}
+
+// What the loop costs a task: deciding, encoding, leasing and what the tables are given, without store, bus and agents. Each step is a batch: every worker
+// reports all it has. b.N is the number of tasks.
+func BenchmarkLoop(b *testing.B) {
+	for _, c := range []struct{ workers, slots, replicas int }{{4, 64, 1}, {4, 64, 2}, {100, 8, 1}, {1000, 8, 1}, {10000, 2, 1}} {
+		b.Run(fmt.Sprintf("workers=%d/slots=%d/replicas=%d", c.workers, c.slots, c.replicas), func(b *testing.B) {
+			r := newRig(b, func(cfg *Config) { cfg.Prices = cloudcrowd.DefaultPrices })
+			q := &quick{Store: r.store}
+			r.m.cfg.Store = q
+			workers := make([]cloudcrowd.WorkerID, c.workers)
+			for i := range workers {
+				workers[i] = r.join(fmt.Sprintf("w%05d", i), cloudcrowd.AccountID(fmt.Sprint("owner", i)), c.slots, nil)
+			}
+			v := cloudcrowd.Verify{None: true}
+			if c.replicas > 1 {
+				v = cloudcrowd.Verify{Replicas: c.replicas, Quorum: c.replicas}
+			}
+			s := r.spec("bench", int64(b.N), false, v)
+			s.Stages[0].Run.Args, s.Stages[0].Target, s.Budget = nil, cloudcrowd.Duration(10*time.Millisecond), 900*cloudcrowd.Credit
+			b.ReportAllocs()
+			b.ResetTimer()
+			id := r.submit("ada", "", s)
+			done := cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Usage: cloudcrowd.Usage{CPUSeconds: 1e-6, WallSeconds: 1e-6}}
+			for !r.m.State().Jobs[id].State.Ended() {
+				r.mu.Lock()
+				r.now = r.now.Add(2 * time.Millisecond)
+				sent := r.sent
+				r.sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
+				r.mu.Unlock()
+				for w, list := range sent {
+					var up cloudcrowd.Up
+					for _, d := range list {
+						for _, l := range d.Leases {
+							up.Reports = append(up.Reports, cloudcrowd.Report{Attempt: l.Attempt, Result: done})
+						}
+					}
+					if len(up.Reports) > 0 {
+						r.m.Receive(w, up)
+					}
+				}
+				r.step()
+			}
+		})
+	}
+}
