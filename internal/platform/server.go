@@ -82,7 +82,7 @@ const (
 )
 
 // StartServer opens the data directory and serves. When it returns, the server accepts requests and has taken up all open jobs.
-func StartServer(ctx context.Context, c ServerConfig) (s *Server, err error) {
+func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 	tuneMemory()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -93,21 +93,24 @@ func StartServer(ctx context.Context, c ServerConfig) (s *Server, err error) {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, cloudcrowd.Fieldf("data", "the data directory cannot be made: %v", err)
 	}
-	s = &Server{cfg: c, log: c.Log, served: make(chan error, 1), stopped: make(chan struct{})}
+	s := &Server{cfg: c, log: c.Log, served: make(chan error, 1), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = s.Stop(context.WithoutCancel(ctx))
 		}
 	}()
-	if s.store, err = sqlite.Open(ctx, filepath.Join(c.DataDir, databaseFile), sqlite.Options{}); err != nil {
-		return nil, err
+	db, err := sqlite.Open(ctx, filepath.Join(c.DataDir, databaseFile), sqlite.Options{})
+	if err != nil {
+		return nil, err // s.store stays nil, which a nil *sqlite.Store in it would not be
 	}
+	s.store = db
 	if s.blobs, err = file.Open(filepath.Join(c.DataDir, blobFolder)); err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return nil, cloudcrowd.Fieldf("listen", "cannot listen on %s: %v", c.Listen, err)
+		return nil, cloudcrowd.Fieldf("listen", "cannot listen on %s: %v", c.Listen, listenCause(err)).
+			WithHint("give HOST:PORT with an address of this machine and a port that nothing else uses; port 0 chooses one")
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
@@ -136,6 +139,14 @@ func StartServer(ctx context.Context, c ServerConfig) (s *Server, err error) {
 		s.served <- s.http.Serve(l)
 	}()
 	return s, s.firstStart(ctx)
+}
+
+// listenCause is err without the address, which the message names already.
+func listenCause(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
 }
 
 // assemble makes the parts and connects them.
