@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +19,19 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain looks for forgotten goroutines. Connections take their time to close on a busy machine, so it looks for longer than goleak alone would.
+func TestMain(m *testing.M) {
+	status := m.Run()
+	leak := goleak.Find()
+	for tries := 0; leak != nil && tries < 60; tries++ {
+		leak = goleak.Find() // waits about half a second by itself
+	}
+	if leak != nil {
+		fmt.Fprintln(os.Stderr, leak)
+		status = max(status, 1)
+	}
+	os.Exit(status)
+}
 
 // said is one thing the crowd was told.
 type said struct {

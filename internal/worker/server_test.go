@@ -7,10 +7,12 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,7 +29,19 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain looks for forgotten goroutines. Connections take their time to close on a busy machine, so it looks for longer than goleak alone would.
+func TestMain(m *testing.M) {
+	status := m.Run()
+	leak := goleak.Find()
+	for tries := 0; leak != nil && tries < 60; tries++ {
+		leak = goleak.Find() // waits about half a second by itself
+	}
+	if leak != nil {
+		fmt.Fprintln(os.Stderr, leak)
+		status = max(status, 1)
+	}
+	os.Exit(status)
+}
 
 // testServer is a server with a real gateway and a crowd that a test plays. Blobs are in memory; a grant is good if it starts with "ok".
 type testServer struct {
