@@ -88,8 +88,7 @@ func TestKillServer(t *testing.T) {
 		t.Run(e.name, func(t *testing.T) {
 			c.in(t)
 			n := newNative(t, e)
-			id := c.submitExample(e, n)
-			c.reached(id, "a first task is accepted", func(j cloudcrowd.Job) bool { return j.TasksDone > 0 && !j.State.Ended() })
+			id := c.midway(func() cloudcrowd.JobID { return c.submitExample(e, n) })
 			c.server.kill()
 			c.again()
 			job := c.ended(id, cloudcrowd.JobDone)

@@ -129,6 +129,25 @@ func (c *crowd) reached(id cloudcrowd.JobID, what string, far func(cloudcrowd.Jo
 	return job
 }
 
+// midway submits a job and waits until a part of it is done. If it is all done before this is seen, as on a busy machine, it submits it again.
+func (c *crowd) midway(submit func() cloudcrowd.JobID) cloudcrowd.JobID {
+	c.t.Helper()
+	for range 20 {
+		id := submit()
+		var job cloudcrowd.Job
+		until(c.t, "a first task is accepted", func() bool {
+			job = c.job(id)
+			return job.TasksDone > 0 || job.State.Ended()
+		})
+		if !job.State.Ended() {
+			return id
+		}
+		c.t.Logf("job %s was %s before it was seen at work", id, job.State)
+	}
+	c.t.Fatal("no job was seen at work")
+	return ""
+}
+
 // ended waits until a job has ended in the wanted state.
 func (c *crowd) ended(id cloudcrowd.JobID, want cloudcrowd.JobState) cloudcrowd.Job {
 	c.t.Helper()
