@@ -3,7 +3,10 @@ package browser
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -32,7 +35,7 @@ type platform struct {
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
 	p := &platform{t: t, dir: t.TempDir()}
-	p.serve("127.0.0.1:0")
+	p.serve(steadyAddress(t))
 	options, _, err := client.FromLink(p.Admin)
 	if err != nil {
 		t.Fatal(err)
@@ -197,4 +200,19 @@ func (p *platform) result(id cloudcrowd.JobID, path string) []byte {
 	}
 	p.t.Fatalf("job %s has no result %s but %v", id, path, job.Outputs)
 	return nil
+}
+
+// steadyAddress is a free loopback address that a server finds free again after a restart: systems do not give ports so low to whoever asks for any.
+func steadyAddress(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	t.Fatal("no port is free")
+	return ""
 }

@@ -58,7 +58,7 @@ func newCrowd(t testing.TB, options []string, workers ...string) *crowd {
 func crowdIn(t testing.TB, dir, data string, options []string) *crowd {
 	t.Helper()
 	c := &crowd{t: t, owner: t, dir: dir, data: data, options: options, workers: map[string]*process{}}
-	c.serve("127.0.0.1:0")
+	c.serve(steadyAddress(t))
 	c.op = c.as(c.serving.AdminToken)
 	c.api, c.token = c.newRequester(requester, wealth)
 	return c

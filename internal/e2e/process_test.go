@@ -3,7 +3,10 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,4 +153,19 @@ func command(t testing.TB, env []string, args ...string) result {
 		t.Fatalf("%v did not end within %s\n%s", cmd.Args, patience, stderr.String())
 	}
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// steadyAddress is a free loopback address that a server finds free again after a restart: systems do not give ports so low to whoever asks for any.
+func steadyAddress(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	t.Fatal("no port is free")
+	return ""
 }
