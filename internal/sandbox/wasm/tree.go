@@ -5,6 +5,7 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	esys "github.com/tetratelabs/wazero/experimental/sys"
@@ -100,7 +101,7 @@ func portable(name string) esys.Errno {
 		return esys.EINVAL
 	}
 	for _, r := range name {
-		if r < ' ' || r == 0x7f || r == '\\' || r == '/' || (r == ':' && runtime.GOOS == "windows") {
+		if unicode.IsControl(r) || r == '\\' || r == '/' || (r == ':' && runtime.GOOS == "windows") {
 			return esys.EINVAL
 		}
 	}
