@@ -177,8 +177,8 @@ func TestFunctions(t *testing.T) {
 	}
 }
 
-// Prices in another order of rows and columns, with gaps, quotes, CRLF, a byte order mark or gzip give the estimate of
-// the plain file where the data are the same.
+// Prices in another order of rows and columns, with gaps, quotes, CRLF, a byte order mark (also before a quote), another
+// name for the levels, or gzip give the estimate of the plain file where the data are the same.
 func TestPriceForms(t *testing.T) {
 	t.Parallel()
 	var plain, other strings.Builder
@@ -201,6 +201,8 @@ func TestPriceForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	exampletest.Same(t, simulateTask(t, zipped.Bytes(), 0, 10), want)
+	quoted := "\ufeff\"Date\",\"Open\",\"Close\"" + strings.TrimPrefix(strings.ReplaceAll(plain.String(), ",", ",7,"), "Date,7,SP500")
+	exampletest.Same(t, simulateTask(t, []byte(quoted), 0, 10), want)
 }
 
 // What cannot be simulated is refused with a message that names the line or the flag.
@@ -219,9 +221,10 @@ func TestRefusals(t *testing.T) {
 		{"columns", "Day,Close\n", "needs the columns Date and SP500", nil},
 		{"empty", "", "no header", nil},
 		{"date", "Date,SP500\n1990/01,5\n", `line 2: date "1990/01"`, nil},
-		{"number", "Date,SP500\n1990-01,5\n1990-02,five\n", `line 3: SP500 is "five"`, nil},
-		{"short", "Date,SP500\n1990-01,5\n1990-02,6\n", "1 monthly returns since 1950", nil},
-		{"twice", "Date,SP500\n1990-01,5\n1990-01,6\n", "two levels for 1990-01", nil},
+		{"number", "Date,SP500\n1990-01,5\n1990-02,five\n", `line 3: sp500 is "five"`, nil},
+		{"short", "Date,SP500\n1990-01,5\n1990-02,6\n", "2 months have a level", nil},
+		{"since", flat, "0 monthly returns since 2000", []string{"-since", "2000"}},
+		{"twice", "Date,SP500\n1990-01,5\n1990-01,6\n", "two levels for 1990-01: needs one row a month", nil},
 		{"flat", flat, "never changes", nil},
 		{"ragged", "Date,SP500\n1990-01\n", "wrong number of fields", nil},
 		{"horizon", flat, "-horizon 0", []string{"-horizon", "0"}},

@@ -30,8 +30,8 @@ type estimate struct {
 	Volatility float64 `json:"volatility"` // standard deviation of a month's log return
 }
 
-// readPrices reads a CSV file with the columns Date (YYYY-MM or YYYY-MM-DD) and SP500, plain or gzip, in any order of
-// rows and columns. Rows without a level are left out.
+// readPrices reads a CSV file with the columns Date (YYYY-MM or YYYY-MM-DD) and SP500 (or another of levelColumns), plain
+// or gzip, in any order of rows and columns. Rows without a level are left out.
 func readPrices(path string) ([]price, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -51,18 +51,28 @@ func readPrices(path string) ([]price, error) {
 	return parsePrices(reader)
 }
 
+// levelColumns are the names that the column of levels may have; the first that is there is used.
+var levelColumns = []string{"sp500", "adj close", "close", "price", "value", "level"}
+
 func parsePrices(r io.Reader) ([]price, error) {
-	reader := csv.NewReader(r)
+	text := bufio.NewReader(r)
+	if mark, _ := text.Peek(3); string(mark) == "\ufeff" {
+		_, _ = text.Discard(len(mark)) // here, because the header behind it may begin with a quote
+	}
+	reader := csv.NewReader(text)
 	header, err := reader.Read()
 	if err != nil {
 		return nil, fmt.Errorf("no header: %w", err)
 	}
 	for i := range header {
-		header[i] = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(header[i], "\ufeff")))
+		header[i] = strings.ToLower(strings.TrimSpace(header[i]))
 	}
-	date, level := slices.Index(header, "date"), slices.Index(header, "sp500")
+	date, level := slices.Index(header, "date"), -1
+	for i := 0; i < len(levelColumns) && level < 0; i++ {
+		level = slices.Index(header, levelColumns[i])
+	}
 	if date < 0 || level < 0 {
-		return nil, fmt.Errorf("needs the columns Date and SP500, has %q", header)
+		return nil, fmt.Errorf("needs the columns Date and SP500 (or Close or Price), has %q", header)
 	}
 	var prices []price
 	for {
@@ -84,7 +94,7 @@ func parsePrices(r io.Reader) ([]price, error) {
 		}
 		value, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsInf(value, 0) || math.IsNaN(value) || value < 0 {
-			return nil, fmt.Errorf("line %d: SP500 is %q: must be a number above 0", line, text)
+			return nil, fmt.Errorf("line %d: %s is %q: must be a number above 0", line, header[level], text)
 		}
 		if value > 0 {
 			prices = append(prices, price{month, value})
@@ -93,7 +103,7 @@ func parsePrices(r io.Reader) ([]price, error) {
 	slices.SortStableFunc(prices, func(a, b price) int { return a.month - b.month })
 	for i := 1; i < len(prices); i++ {
 		if prices[i].month == prices[i-1].month {
-			return nil, fmt.Errorf("two levels for %s", monthName(prices[i].month))
+			return nil, fmt.Errorf("two levels for %s: needs one row a month", monthName(prices[i].month))
 		}
 	}
 	return prices, nil
@@ -127,6 +137,9 @@ func estimateFrom(prices []price, year int) (estimate, error) {
 			e.Since = monthName(before.month)
 		}
 		returns = append(returns, logarithm(now.level/before.level))
+	}
+	if len(prices) < 25 {
+		return e, fmt.Errorf("%d months have a level: at least 25 are needed", len(prices))
 	}
 	if len(returns) < 24 {
 		return e, fmt.Errorf("%d monthly returns since %d: at least 24 are needed; begin earlier with -since", len(returns), year)

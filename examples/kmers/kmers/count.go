@@ -77,7 +77,7 @@ func kmersOf(r io.Reader, k int, kmers []uint64) ([]uint64, error) {
 		mask     = uint64(1)<<(2*k) - 1
 		top      = 2 * (k - 1)
 		inRecord bool // after the first header
-		isHeader bool // inside a header line
+		isHeader bool // inside a header or comment line
 		started  bool // inside a line that is longer than the buffer
 	)
 	reader := bufio.NewReaderSize(r, 1<<16)
@@ -90,8 +90,10 @@ func kmersOf(r io.Reader, k int, kmers []uint64) ([]uint64, error) {
 		text := bytes.TrimSuffix(line, []byte("\n"))
 		switch {
 		case isHeader:
-		case !started && len(text) > 0 && (text[0] == '>' || text[0] == ';'):
+		case !started && len(text) > 0 && text[0] == '>':
 			isHeader, inRecord, length = true, true, 0
+		case !started && len(text) > 0 && text[0] == ';':
+			isHeader = true // a comment: the sequence goes on after it
 		case !inRecord && len(bytes.TrimSpace(text)) > 0:
 			return nil, fmt.Errorf("line %d: not FASTA: a record starts with '>'%s", number, resembles(text))
 		default:

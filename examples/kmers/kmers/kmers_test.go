@@ -197,6 +197,18 @@ func TestTiny(t *testing.T) {
 	}
 }
 
+// A comment line inside a sequence is passed over: the sequence goes on after it.
+func TestComments(t *testing.T) {
+	t.Parallel()
+	want := count(t, []byte(">a\nACGTTGCA\nGGAT\n"), 5)
+	exampletest.Same(t, count(t, []byte(";old style\n>a\n;note\nACGTTGCA\n; > note\nGGAT\n;"), 5), want)
+	if _, err := exampletest.TryTask(t, exampletest.Files{"genome": []byte(";comment\nACGT\n")}, func(in, out string) error {
+		return run([]string{"count", "-in", in, "-out", out, "-k", "2"})
+	}); err == nil || !strings.Contains(err.Error(), "line 2: not FASTA") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A sequence on one line far longer than any buffer is counted like a wrapped one.
 func TestLongLine(t *testing.T) {
 	t.Parallel()

@@ -52,6 +52,9 @@ func measure(c conditions) (point, error) {
 			m.sample()
 		}
 	}
+	if m.samples == 0 {
+		m.sample() // so few steps that no fourth sample came
+	}
 	for _, v := range []*float64{&p.measured, &p.energy, &p.pressure, &p.order} {
 		*v /= samples
 	}

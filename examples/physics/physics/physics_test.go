@@ -117,6 +117,15 @@ func TestIdealGas(t *testing.T) {
 	}
 }
 
+// The fewest steps measure every column too.
+func TestFewSteps(t *testing.T) {
+	t.Parallel()
+	p, err := measure(conditions{temperature: 1, density: 0.8, cells: 2, steps: 10, seed: 1})
+	if err != nil || p.rdfPeak <= 1 || p.coordination < 6 || p.coordination > 16 {
+		t.Errorf("peak %v, coordination %v, error %v", p.rdfPeak, p.coordination, err)
+	}
+}
+
 // Well-known states of the fluid come out: a crystal that keeps its order and does not flow, a liquid that flows and
 // lies near the literature's pressure and energy, a gas, a gas that condenses.
 func TestKnownStates(t *testing.T) {

@@ -18,6 +18,25 @@ type mesh struct {
 	points    []vector
 	normals   []vector
 	triangles []corners
+
+	point, normal highest
+}
+
+// highest is the highest index that a face uses, from 0. Faces may come before the points they use.
+type highest struct{ index, line int }
+
+func (h *highest) see(index, line int) {
+	if index >= h.index {
+		h.index, h.line = index, line
+	}
+}
+
+// check reports an index that names nothing.
+func (h *highest) check(kind string, length int) error {
+	if h.line > 0 && h.index >= length {
+		return fmt.Errorf("line %d: index %d: there are %d lines that begin with %s", h.line, h.index+1, length, kind)
+	}
+	return nil
 }
 
 // corners are the three points of a triangle and the normals there, as indices.
@@ -27,7 +46,8 @@ type corners struct{ point, normal [3]int }
 const maxTriangles = 2_000_000
 
 // readMesh reads a Wavefront OBJ file, plain or gzip: v, vn and f lines. Faces of more than three corners become fans,
-// negative indices count backwards, and corners without a normal get a smooth one. Everything else is passed over.
+// negative indices count backwards, a backslash at the end of a line continues it, and corners without a normal get a
+// smooth one. Everything else is passed over.
 func readMesh(path string) (*mesh, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -53,9 +73,17 @@ func parseMesh(r io.Reader) (*mesh, error) {
 	m := &mesh{}
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(nil, 1<<20)
+	begun := "" // the lines before that end with a backslash
 	for number := 1; scanner.Scan(); number++ {
-		text, _, _ := strings.Cut(scanner.Text(), "#")
-		fields := strings.Fields(text)
+		text, _, _ := strings.Cut(strings.TrimPrefix(scanner.Text(), "\ufeff"), "#")
+		if before, ok := strings.CutSuffix(text, "\\"); ok {
+			if begun += before + " "; len(begun) > 1<<20 {
+				return nil, fmt.Errorf("line %d: continues lines of more than 1 MiB", number)
+			}
+			continue
+		}
+		fields := strings.Fields(begun + text)
+		begun = ""
 		if len(fields) == 0 {
 			continue
 		}
@@ -66,7 +94,7 @@ func parseMesh(r io.Reader) (*mesh, error) {
 		case "vn":
 			m.normals, err = appendVector(m.normals, fields)
 		case "f":
-			err = m.face(fields[1:])
+			err = m.face(fields[1:], number)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", number, err)
@@ -75,8 +103,17 @@ func parseMesh(r io.Reader) (*mesh, error) {
 	if err := scanner.Err(); err != nil {
 		return nil, err
 	}
+	if begun != "" {
+		return nil, errors.New("the last line ends with a backslash: the file is cut short")
+	}
 	if len(m.triangles) == 0 {
 		return nil, errors.New("not an OBJ file with faces: it has no line that begins with f")
+	}
+	if err := m.point.check("v", len(m.points)); err != nil {
+		return nil, err
+	}
+	if err := m.normal.check("vn", len(m.normals)); err != nil {
+		return nil, err
 	}
 	m.smooth()
 	return m, nil
@@ -98,7 +135,7 @@ func appendVector(list []vector, fields []string) ([]vector, error) {
 }
 
 // face adds a polygon given as corners of the form 7, 7/1, 7//3 or 7/1/3.
-func (m *mesh) face(fields []string) error {
+func (m *mesh) face(fields []string, line int) error {
 	if len(fields) < 3 {
 		return fmt.Errorf("a face needs three corners, this one has %d", len(fields))
 	}
@@ -109,11 +146,13 @@ func (m *mesh) face(fields []string) error {
 		if points[i], err = index(parts[0], len(m.points)); err != nil {
 			return err
 		}
+		m.point.see(points[i], line)
 		normals[i] = -1
 		if len(parts) > 2 && parts[2] != "" {
 			if normals[i], err = index(parts[2], len(m.normals)); err != nil {
 				return err
 			}
+			m.normal.see(normals[i], line)
 		}
 	}
 	for i := 2; i < len(fields); i++ {
@@ -125,7 +164,7 @@ func (m *mesh) face(fields []string) error {
 	return nil
 }
 
-// index turns a number of an OBJ file, from 1 or backwards from -1, to one of a slice.
+// index turns a number of an OBJ file, from 1 or backwards from -1, to one of a slice that has length entries so far.
 func index(text string, length int) (int, error) {
 	n, err := strconv.Atoi(text)
 	switch {
@@ -133,7 +172,7 @@ func index(text string, length int) (int, error) {
 		return 0, fmt.Errorf("%q is no index", text)
 	case n < 0 && n >= -length:
 		return length + n, nil
-	case n > 0 && n <= length:
+	case n > 0:
 		return n - 1, nil
 	}
 	return 0, fmt.Errorf("index %d: there are %d so far", n, length)

@@ -151,7 +151,7 @@ func TestTreeAgainstAllTriangles(t *testing.T) {
 }
 
 // The same cube in every form of OBJ gives the same picture: quads or triangles, negative indices, texture
-// coordinates, comments, CRLF, groups, materials, gzip.
+// coordinates, comments, CRLF, groups, materials, continued lines, faces before their points, gzip.
 func TestMeshForms(t *testing.T) {
 	t.Parallel()
 	corners := "v -1 -1 -1\nv 1 -1 -1\nv 1 1 -1\nv -1 1 -1\nv -1 -1 1\nv 1 -1 1\nv 1 1 1\nv -1 1 1\n"
@@ -170,6 +170,8 @@ func TestMeshForms(t *testing.T) {
 	negative := form(func(f [4]int) string { return fmt.Sprintf("f %d %d %d %d\n", f[0]-9, f[1]-9, f[2]-9, f[3]-9) })
 	textured := "vt 0 0\n" + form(func(f [4]int) string { return fmt.Sprintf("f %d/1 %d/1 %d/1 %d/1 # quad\n", f[0], f[1], f[2], f[3]) })
 	dressed := "# a cube\r\nmtllib x.mtl\r\no cube\r\ng side\r\nusemtl red\r\ns 1\r\n" + strings.ReplaceAll(quads, "\n", "\r\n")
+	continued := form(func(f [4]int) string { return fmt.Sprintf("f %d %d \\\r\n %d\\\n%d\n", f[0], f[1], f[2], f[3]) })
+	early := strings.TrimPrefix(quads, corners) + corners
 	var zipped bytes.Buffer
 	w := gzip.NewWriter(&zipped)
 	_, _ = w.Write([]byte(quads))
@@ -178,7 +180,8 @@ func TestMeshForms(t *testing.T) {
 	}
 	args := []string{"tile", "-width", "32", "-height", "18", "-samples", "2", "-paint", "clay"}
 	want := renderTask(t, []byte(quads), args...)
-	for name, mesh := range map[string]string{"triangles": triangles, "negative": negative, "textured": textured, "dressed": dressed, "gzip": zipped.String()} {
+	for name, mesh := range map[string]string{"triangles": triangles, "negative": negative, "textured": textured, "dressed": dressed,
+		"continued": continued, "faces first": early, "byte order mark": "\ufeff" + quads, "gzip": zipped.String()} {
 		if got := renderTask(t, []byte(mesh), args...); !bytes.Equal(got["tile.png"], want["tile.png"]) {
 			t.Errorf("%s: another picture", name)
 		}
@@ -213,8 +216,11 @@ func TestRefusals(t *testing.T) {
 		{"empty", "", "no line that begins with f", "tile"},
 		{"not a mesh", "hello\n", "not an OBJ file", "tile"},
 		{"no faces", "v 0 0 0\n", "not an OBJ file with faces", "tile"},
-		{"index", "v 0 0 0\nf 1 2 3\n", "line 2: index 2: there are 1 so far", "tile"},
+		{"index", "v 0 0 0\nf 1 2 3\n", "line 2: index 3: there are 1 lines that begin with v", "tile"},
 		{"index 0", "v 0 0 0\nf 0 1 1\n", "line 2: index 0", "tile"},
+		{"negative index", "v 0 0 0\nf -1 -2 -1\n", "line 2: index -2: there are 1 so far", "tile"},
+		{"normal index", fine + "f 1//1 2//1 3//1\n", "line 5: index 1: there are 0 lines that begin with vn", "tile"},
+		{"cut short", fine + "f 1 2 \\", "ends with a backslash", "tile"},
 		{"text index", "v 0 0 0\nf a b c\n", `line 2: "a" is no index`, "tile"},
 		{"two corners", "v 0 0 0\nf 1 1\n", "needs three corners", "tile"},
 		{"coordinate", "v 0 x 0\n", `line 1: "x" is no coordinate`, "tile"},
