@@ -28,9 +28,10 @@ func (c Credits) String() string {
 	return strings.TrimRight(fmt.Sprintf("%s%d.%06d", sign, whole, frac), "0")
 }
 
-// ParseCredits reads a decimal number of credits with at most six decimals.
+// ParseCredits reads a decimal number of credits with at most six decimals. It may have an exponent, as programs that
+// write JSON give small and large numbers one: 2e-05.
 func ParseCredits(s string) (Credits, error) {
-	whole, frac, _ := strings.Cut(strings.TrimSpace(s), ".")
+	whole, frac, _ := strings.Cut(withoutExponent(strings.TrimSpace(s)), ".")
 	neg := strings.HasPrefix(whole, "-")
 	whole = strings.TrimPrefix(whole, "-")
 	if len(frac) > 6 {
@@ -46,6 +47,34 @@ func ParseCredits(s string) (Credits, error) {
 		c = -c
 	}
 	return c, nil
+}
+
+// withoutExponent moves the point of a decimal number with an exponent to where it belongs. What is no such number, or
+// far beyond any amount, comes back as it is.
+func withoutExponent(s string) string {
+	i := strings.IndexAny(s, "eE")
+	if i < 1 {
+		return s
+	}
+	exponent, err := strconv.Atoi(s[i+1:])
+	if err != nil || exponent < -30 || exponent > 30 {
+		return s
+	}
+	sign := ""
+	if s[0] == '-' {
+		sign = "-"
+	}
+	whole, frac, _ := strings.Cut(s[len(sign):i], ".")
+	if strings.Trim(whole+frac, "0123456789") != "" || whole == "" {
+		return s
+	}
+	zeros := strings.Repeat("0", 30)
+	digits, point := zeros+whole+frac+zeros, len(zeros)+len(whole)+exponent
+	whole = strings.TrimLeft(digits[:point], "0")
+	if whole == "" {
+		whole = "0"
+	}
+	return sign + whole + "." + strings.TrimRight(digits[point:], "0")
 }
 
 // Duration is a time.Duration written as text ("10m", "1.5s") in job descriptions and API answers.

@@ -28,7 +28,8 @@ func TestCreditsRoundTrip(t *testing.T) {
 			t.Fatalf("%d prints as %s, which reads as %d, %v", c, c, got, err)
 		}
 	})
-	for text, want := range map[string]cloudcrowd.Credits{"0": 0, "2.5": 2_500_000, "-2.5": -2_500_000, "0.000001": 1, "-0.000001": -1, "1": 1_000_000, " 7 ": 7_000_000, "3.": 3_000_000} {
+	for text, want := range map[string]cloudcrowd.Credits{"0": 0, "2.5": 2_500_000, "-2.5": -2_500_000, "0.000001": 1, "-0.000001": -1, "1": 1_000_000, " 7 ": 7_000_000, "3.": 3_000_000,
+		"2e-05": 20, "1e3": 1_000_000_000, "-1.5E-1": -150_000, "12.5e+1": 125_000_000, "0e0": 0, "100e-2": 1_000_000} {
 		if got, err := cloudcrowd.ParseCredits(text); err != nil || got != want {
 			t.Errorf("%q: %d, %v", text, got, err)
 		}
@@ -38,7 +39,7 @@ func TestCreditsRoundTrip(t *testing.T) {
 			t.Errorf("%d: %s, want %s", int64(c), got, want)
 		}
 	}
-	for _, text := range []string{"", "-", ".", ".5", "1,5", "1.2345678", "1e3", "--1", "1.-5", "0x10", "99999999999999", "9223372036854", "NaN", "1.+5"} {
+	for _, text := range []string{"", "-", ".", ".5", "1,5", "1.2345678", "1e", "e3", "1e1.5", "1e-7", "1e99", "1e-99", "-e1", ".5e1", "1,5e1", "--1e1", "1e13", "--1", "1.-5", "0x10", "99999999999999", "9223372036854", "NaN", "1.+5"} {
 		if got, err := cloudcrowd.ParseCredits(text); err == nil {
 			t.Errorf("%q was read as %d", text, got)
 		} else if cloudcrowd.CodeOf(err) != cloudcrowd.Invalid {

@@ -64,7 +64,7 @@ func (a *app) load(path string, o jobOptions) (*jobFile, error) {
 	}
 	if o.budget != "" {
 		if job.Spec.Budget, err = cloudcrowd.ParseCredits(o.budget); err != nil {
-			return nil, err
+			return nil, cloudcrowd.Fieldf("--budget", "%v", err)
 		}
 		if job.Spec.Budget <= 0 {
 			return nil, cloudcrowd.Fieldf("--budget", "%s must be above zero", o.budget)
