@@ -354,8 +354,8 @@ func (a *assigner) affordable(j *Job, i int, core float64) bool {
 	if market.Ceiling(a.d.Prices, core, j.Spec.Stages[i].Resources) <= j.Available() {
 		return true
 	}
-	a.d.Fail(j.ID, fmt.Sprintf("the budget of %s credits is used up (%s paid or owed) before stage %s was done; submit again with a larger budget",
-		j.Budget, j.Posted+j.Deferred, j.Spec.Stages[i].Name))
+	a.d.Fail(j.ID, fmt.Sprintf("the budget of %s credits does not last until stage %s is done: %s are left, and one more attempt may cost %s; submit again with a larger budget",
+		j.Budget, j.Spec.Stages[i].Name, j.Available(), market.Ceiling(a.d.Prices, core, j.Spec.Stages[i].Resources)))
 	return false
 }
 

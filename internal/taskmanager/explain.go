@@ -138,7 +138,11 @@ func (l *loop) waiting(j *lifecycle.Job, i int, t *lifecycle.Task) string {
 	case c.Worker == nil:
 		var why []string
 		for reason, n := range c.Barred {
-			why = append(why, fmt.Sprintf("%s %s", plural(int64(n), "worker", "workers"), reason))
+			who := "1 worker"
+			if n > 1 {
+				who = fmt.Sprintf("each of %d workers", n) // reasons are said of one
+			}
+			why = append(why, who+" "+reason)
 		}
 		slices.Sort(why)
 		return "nobody here may have it: " + strings.Join(why, ", ")
