@@ -43,6 +43,7 @@ func (m memory) Walk(dir string) (names []string, err error) {
 
 var testFiles = memory{
 	"dir/prog.wasm": {}, "dir/prog/main.go": {}, "dir/table.csv": {}, "dir/genome.fa.gz": {}, "dir/many/a.txt": {}, "dir/many/sub/b.txt": {}, "other.csv": {},
+	"dir/pipe": {Mode: fs.ModeNamedPipe},
 }
 
 func parse(data string, opt Options) (*File, error) {
@@ -259,7 +260,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// A Go folder is compiled to the same bytes each time; what does not compile is answered with the compiler's words.
+// A Go folder is compiled to a module; what does not compile is answered with the compiler's words, and a library is named as such.
 func TestCompile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -281,6 +282,10 @@ func TestCompile(t *testing.T) {
 	}
 	if data, err := os.ReadFile(out); err != nil || string(data[:4]) != "\x00asm" {
 		t.Errorf("not a module: %v", err)
+	}
+	write("main.go", "package prog\n")
+	if err := Compile(dir, out); cloudcrowd.CodeOf(err) != cloudcrowd.Invalid || !strings.Contains(err.Error(), "its package is not main") {
+		t.Errorf("a library: %v", err)
 	}
 }
 

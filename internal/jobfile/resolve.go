@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,6 +166,17 @@ func Compile(dir, out string) error {
 			text = text[:4<<10] + "\n…"
 		}
 		return cloudcrowd.Errorf(cloudcrowd.Invalid, "%s does not compile to WASM:\n%s", dir, strings.ToValidUTF8(text, "\uFFFD"))
+	}
+	// Of a package that is no program, the compiler makes an archive.
+	head := make([]byte, 4)
+	file, err := os.Open(abs)
+	if err == nil {
+		_, err = io.ReadFull(file, head)
+		file.Close()
+	}
+	if err != nil || string(head) != "\x00asm" {
+		return cloudcrowd.Errorf(cloudcrowd.Invalid, "%s is no program: its package is not main", dir).
+			WithHint("name the folder that holds func main")
 	}
 	return nil
 }

@@ -62,10 +62,16 @@ func (p *parser) inputs(n *yaml.Node, path string) {
 	for _, m := range p.members(n, path) {
 		field := join(path, m.key)
 		if given, ok := p.opt.Inputs[m.key]; ok {
-			if !strings.HasPrefix(given, "sha256:") && !filepath.IsAbs(given) {
-				given = filepath.Clean(given)
+			if given == "" {
+				p.add(field, "--input gives it no path")
+				p.file.Spec.Inputs[m.key] = cloudcrowd.Input{}
+				continue
 			}
-			p.file.Spec.Inputs[m.key] = p.input(m.key, given, given, field)
+			local := given
+			if !strings.HasPrefix(given, "sha256:") {
+				local = filepath.Clean(given)
+			}
+			p.file.Spec.Inputs[m.key] = p.input(m.key, given, local, field, "paths on the command line are relative to the current folder")
 			continue
 		}
 		if f := p.follow(m.value); f.Kind == yaml.SequenceNode {
@@ -81,12 +87,13 @@ func (p *parser) inputs(n *yaml.Node, path string) {
 		if !strings.HasPrefix(name, "sha256:") {
 			local = p.local(name)
 		}
-		p.file.Spec.Inputs[m.key] = p.input(m.key, name, local, field)
+		p.file.Spec.Inputs[m.key] = p.input(m.key, name, local, field, "paths are relative to the job description's folder")
 	}
 }
 
-// input finds the files of one input: a file, a folder, a glob, or the digest of a blob. shown is how it was written.
-func (p *parser) input(key, shown, local, field string) (in cloudcrowd.Input) {
+// input finds the files of one input: a file, a folder, a glob, or the digest of a blob. shown is how it was written, hint
+// says where relative paths begin.
+func (p *parser) input(key, shown, local, field, hint string) (in cloudcrowd.Input) {
 	if digest, ok := strings.CutPrefix(shown, "sha256:"); ok {
 		p.addFile(&in, key, key, Upload{Kind: UploadDigest, Digest: cloudcrowd.Digest(digest), Name: shown}, field)
 		return in
@@ -104,6 +111,9 @@ func (p *parser) input(key, shown, local, field string) (in cloudcrowd.Input) {
 			p.addFile(&in, key, name, Upload{Kind: UploadFile, Path: filepath.Join(local, filepath.FromSlash(name)), Name: path.Join(filepath.ToSlash(shown), name)}, field)
 		}
 		p.checkSet(&in, shown, field)
+	case err == nil && !info.Mode().IsRegular():
+		// The client reads a file twice: for its digest and to send it.
+		p.add(field, "%s is no regular file", shown).hint("write a pipe or a device to a file first")
 	case err == nil:
 		p.addFile(&in, key, filepath.Base(local), Upload{Kind: UploadFile, Path: local, Name: shown}, field)
 	case strings.ContainsAny(shown, "*?["):
@@ -119,8 +129,10 @@ func (p *parser) input(key, shown, local, field string) (in cloudcrowd.Input) {
 			}
 		}
 		p.checkSet(&in, shown, field)
+	case strings.Contains(shown, "://"):
+		p.add(field, "%s is not fetched: an input is a local path or sha256:DIGEST", shown).hint("download the file and give its path")
 	default:
-		p.add(field, "there is no file %s", shown).hint("paths are relative to the job description's folder")
+		p.add(field, "there is no file %s", shown).hint("%s", hint)
 	}
 	return in
 }
