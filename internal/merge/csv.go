@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"bufio"
 	"encoding/csv"
 	"errors"
 	"io"
@@ -47,7 +48,11 @@ type table struct {
 }
 
 func openTable(p Part, name string, in io.Reader) (*table, error) {
-	t := &table{part: p, name: name, budget: &budget{r: in, n: maxRecord}}
+	text := bufio.NewReader(in)
+	if mark, _ := text.Peek(3); string(mark) == "\ufeff" {
+		_, _ = text.Discard(len(mark)) // a byte order mark is no part of the first column's name
+	}
+	t := &table{part: p, name: name, budget: &budget{r: text, n: maxRecord}}
 	t.reader = csv.NewReader(t.budget)
 	t.reader.Comma, t.reader.LazyQuotes, t.reader.ReuseRecord = comma(name), true, true
 	header, err := t.next()

@@ -79,6 +79,7 @@ func TestMerges(t *testing.T) {
 		"concat named":     {cloudcrowd.Merge{Kind: "concat", File: "b", As: "all"}, []Part{part(0, "a", "x", "b", "1"), part(1, "b", "2", "c", "")}, "all", "12"},
 		"csv":              {cloudcrowd.Merge{Kind: "csv"}, []Part{part(1, "t.csv", "a,b\n3,\"x\ny\"\n"), part(0, "t.csv", "a,b\r\n1,2\r\n"), part(2, "t.csv", ""), part(3, "t.csv", "a,b")}, "t.csv", "a,b\n1,2\n3,\"x\ny\"\n"},
 		"csv sorted":       {cloudcrowd.Merge{Kind: "csv", Sort: []string{"b", "a"}}, []Part{part(0, "t.csv", "a,b\nz,10\ny,9\n"), part(1, "t.csv", "a,b\nx,word\nw,9\nv,\n")}, "t.csv", "a,b\nw,9\ny,9\nz,10\nv,\nx,word\n"},
+		"csv marked":       {cloudcrowd.Merge{Kind: "csv", Sort: []string{"a"}}, []Part{part(0, "t.csv", "\ufeff\"a\",b\n2,x\n"), part(1, "t.csv", "a,b\n1,y\n")}, "t.csv", "a,b\n1,y\n2,x\n"},
 		"tsv to csv":       {cloudcrowd.Merge{Kind: "csv", As: "t.csv"}, []Part{part(0, "t.tsv", "a\tb\n1,5\t2\n")}, "t.csv", "a,b\n\"1,5\",2\n"},
 		"json":             {cloudcrowd.Merge{Kind: "json"}, []Part{part(0, "r.json", " [1, {\"a\": [2 ]}]"), part(1, "r.json", "{\"x\": 1.50}\n"), part(2, "r.json", "[]"), part(3, "r.json", "null")}, "r.json", "[\n1,\n{\"a\":[2]},\n{\"x\":1.50},\nnull\n]\n"},
 		"json of nothing":  {cloudcrowd.Merge{Kind: "json"}, []Part{part(0, "r.json", "[]")}, "r.json", "[]\n"},
