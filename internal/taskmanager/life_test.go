@@ -302,3 +302,22 @@ func TestFenced(t *testing.T) {
 		t.Fatalf("balance %d", b)
 	}
 }
+
+// An input that cannot be cut as asked fails the job with the bound at fault and one that works, and gives the hold back.
+func TestCannotBeCut(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	s := r.spec("cut", 1, false, one)
+	text := strings.Repeat("a\n", 20_000)
+	s.Inputs = map[string]cloudcrowd.Input{"x": {Files: []cloudcrowd.InputFile{{Name: "x", Digest: r.put(text), SizeBytes: int64(len(text))}}}}
+	s.Stages[0].Split = &cloudcrowd.Split{Kind: cloudcrowd.SplitLines, Input: "x", Size: 1}
+	s.Stages[0].Run.Args = nil
+	id := r.submit("ada", "", s)
+	r.work(r.join("a", "bob", 1, nil))
+	j := r.job(id)
+	if j.State != cloudcrowd.JobFailed || !strings.Contains(j.Reason, "split.size: 1 lines a task") || !strings.HasSuffix(j.Reason, "; choose size: 2 or more") ||
+		r.balance("ada").Held != 0 {
+		t.Fatalf("%+v", j)
+	}
+	r.check()
+}

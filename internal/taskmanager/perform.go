@@ -2,6 +2,7 @@ package taskmanager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -61,7 +62,7 @@ func (l *loop) perform(w work, make func(ctx context.Context) (func(*lifecycle.D
 			case err == nil:
 				decide(d)
 			case cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable:
-				d.Fail(w.job, err.Error())
+				d.Fail(w.job, reason(err))
 			}
 			return nil
 		}}
@@ -73,6 +74,14 @@ func (l *loop) perform(w work, make func(ctx context.Context) (func(*lifecycle.D
 		case <-m.closed:
 		}
 	})
+}
+
+// reason is what a job that fails by err tells its requester: what is wrong and, where that is known, what to do.
+func reason(err error) string {
+	if e, ok := errors.AsType[*cloudcrowd.Error](err); ok && e.Hint != "" {
+		return err.Error() + "; " + e.Hint
+	}
+	return err.Error()
 }
 
 // indexing reads a divisible input once, uncompressed.
