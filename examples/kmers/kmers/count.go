@@ -29,14 +29,41 @@ func countFile(path, out string, k int) error {
 	if info, err := file.Stat(); err == nil {
 		room = min(info.Size(), 1<<26)
 	}
-	kmers, err := kmersOf(file, k, make([]uint64, 0, room))
+	var table []uint64
+	if k <= tableK {
+		table, room = make([]uint64, 1<<(2*k)), 1<<16
+	}
+	kmers, err := kmersOf(file, k, make([]uint64, 0, room), table)
 	if err != nil {
 		return fmt.Errorf("genome: %w", err)
 	}
 	return writeFile(out, func(w *bufio.Writer) error {
-		tally(sortKmers(kmers, k), newCountsWriter(w, k).add)
+		if table != nil {
+			counted(table, newCountsWriter(w, k).add)
+		} else {
+			tally(sortKmers(kmers, k), newCountsWriter(w, k).add)
+		}
 		return nil
 	})
+}
+
+// tableK is the longest k-mer that is counted in a table with an entry for each possible one. Single bases need it: without
+// an overlap a sequence comes in one piece, however long it is.
+const tableK = 9
+
+// counted calls emit with blocks of entries, one entry for each k-mer that a table has counted.
+func counted(table []uint64, emit func([]entry)) {
+	block := make([]entry, 0, blockSize)
+	for kmer, count := range table {
+		if count == 0 {
+			continue
+		}
+		if block = append(block, entry{uint64(kmer), count}); len(block) == blockSize {
+			emit(block)
+			block = block[:0]
+		}
+	}
+	emit(block)
 }
 
 // code gives the two bits of a base, broken for a letter that ends a run, skipped for white space, and refused for
@@ -67,9 +94,10 @@ const (
 	refused = 6
 )
 
-// kmersOf appends every canonical k-mer of a FASTA text to kmers, in order of appearance and as often as it appears.
+// kmersOf appends every canonical k-mer of a FASTA text to kmers, in order of appearance and as often as it appears; with a
+// table it counts them there instead.
 // Upper and lower case are one; records, empty lines and either line ending are understood.
-func kmersOf(r io.Reader, k int, kmers []uint64) ([]uint64, error) {
+func kmersOf(r io.Reader, k int, kmers, table []uint64) ([]uint64, error) {
 	var (
 		forward  uint64 // the last k bases
 		reverse  uint64 // their reverse complement
@@ -114,6 +142,12 @@ func kmersOf(r io.Reader, k int, kmers []uint64) ([]uint64, error) {
 					return nil, fmt.Errorf("line %d: %q cannot be in a sequence", number, c)
 				}
 			}
+		}
+		if table != nil {
+			for _, kmer := range kmers {
+				table[kmer]++
+			}
+			kmers = kmers[:0]
 		}
 		started = !whole
 		if whole {

@@ -197,6 +197,32 @@ func TestTiny(t *testing.T) {
 	}
 }
 
+// A table and sorting count the same k-mers.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	text := ">a\n" + strings.Repeat("ACGGTNTTGACCA\n", 9000) + ">b\n" + strings.Repeat("GATTACA", 20_000)
+	for _, k := range []int{1, 2, tableK} {
+		if got, want := decode(t, count(t, []byte(text), k)["counts.bin"]), naive(text, k); !maps.Equal(got, want) {
+			t.Errorf("k %d: %d k-mers, want %d", k, len(got), len(want))
+		}
+		kmers, err := kmersOf(strings.NewReader(text), k, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := make([]uint64, 1<<(2*k))
+		if _, err := kmersOf(strings.NewReader(text), k, nil, table); err != nil {
+			t.Fatal(err)
+		}
+		list := func(list *[]entry) func([]entry) { return func(block []entry) { *list = append(*list, block...) } }
+		var got, want []entry
+		counted(table, list(&got))
+		tally(sortKmers(kmers, k), list(&want))
+		if !slices.Equal(got, want) {
+			t.Errorf("k %d: the table counts otherwise", k)
+		}
+	}
+}
+
 // A comment line inside a sequence is passed over: the sequence goes on after it.
 func TestComments(t *testing.T) {
 	t.Parallel()
