@@ -19,6 +19,7 @@ import (
 	_ "modernc.org/sqlite" // the database driver "sqlite"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/filelock"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
@@ -32,7 +33,7 @@ type Options struct {
 type Store struct {
 	path    string
 	options Options
-	lock    *fileLock
+	lock    *filelock.Lock
 	writers *sql.DB
 	readers *sql.DB
 	moment  *sql.Tx    // of a store that was opened for reading only: what everything is read in; nil for others
@@ -195,7 +196,7 @@ func (s *Store) release() error {
 	if s.writers != nil {
 		errs = append(errs, s.writers.Close()) // the last connection moves the WAL into the database
 	}
-	errs = append(errs, s.lock.release())
+	errs = append(errs, s.lock.Release())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close %s: %w", s.path, err)
 	}
