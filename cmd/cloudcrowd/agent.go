@@ -11,6 +11,7 @@ import (
 	"runtime"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/filelock"
 	"cloudcrowd.dev/cloudcrowd/internal/link"
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox/wasm"
 	"cloudcrowd.dev/cloudcrowd/internal/worker"
@@ -75,6 +76,15 @@ func (a *app) runAgent(ctx context.Context, s workerSettings, log *slog.Logger) 
 	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
 		return err
 	}
+	lock, owner, err := filelock.Take(filepath.Join(s.DataDir, "lock"))
+	switch {
+	case errors.Is(err, filelock.ErrLocked):
+		return cloudcrowd.Errorf(cloudcrowd.Conflict, "another worker uses the data folder %s already (%s)", s.DataDir, owner).
+			WithHint("one worker uses all cores of a machine; a second one here needs a device key of its own: add --data %s-2", s.DataDir)
+	case err != nil:
+		return err
+	}
+	defer lock.Release()
 	box, err := wasm.New(wasm.Config{Root: filepath.Join(s.DataDir, "sandbox"), CacheDir: filepath.Join(s.DataDir, "compiled"), Slots: s.Slots})
 	if err != nil {
 		return err
