@@ -34,8 +34,8 @@ func stageFraction(s cloudcrowd.StageView) float64 {
 	return 0
 }
 
-// stageBars draws one line a stage: name, bar, share, and what is going on. Lines are at most width characters long.
-func stageBars(k ink, stages []cloudcrowd.StageView, width int) []string {
+// stageBars draws one line a stage of a job: name, bar, share, and what is going on. Lines are at most width characters long.
+func stageBars(k ink, state cloudcrowd.JobState, stages []cloudcrowd.StageView, width int) []string {
 	name := 0
 	for _, s := range stages {
 		name = max(name, textWidth(s.Name))
@@ -50,15 +50,18 @@ func stageBars(k ink, stages []cloudcrowd.StageView, width int) []string {
 		} else {
 			drawn = k.blue(drawn)
 		}
-		line := fmt.Sprintf("%s %s %3.0f %%  %s", pad(s.Name, name, false), drawn, math.Floor(f*100), stageWords(k, s))
+		line := fmt.Sprintf("%s %s %3.0f %%  %s", pad(s.Name, name, false), drawn, math.Floor(f*100), stageWords(k, state, s))
 		lines = append(lines, clip(line, width))
 	}
 	return lines
 }
 
-// stageWords says what a stage is doing.
-func stageWords(k ink, s cloudcrowd.StageView) string {
+// stageWords says what a stage of a job is doing. What an ended job left undone is cancelled: nobody works on it any more.
+func stageWords(k ink, job cloudcrowd.JobState, s cloudcrowd.StageView) string {
 	if s.Tasks == 0 && s.State != cloudcrowd.StageDone {
+		if job.Ended() {
+			return k.dim(string(cloudcrowd.JobCancelled))
+		}
 		return k.dim(string(s.State))
 	}
 	words := []string{fmt.Sprintf("%s of %s", grouped(s.TasksDone), plural(s.Tasks, "task"))}
@@ -110,7 +113,7 @@ func clip(line string, width int) string {
 func jobLine(j cloudcrowd.JobSummary) string {
 	var parts []string
 	for _, s := range j.Stages {
-		words := stageWords(ink{}, s)
+		words := stageWords(ink{}, j.State, s)
 		if s.State == cloudcrowd.StageDone {
 			words = "done, " + words
 		}

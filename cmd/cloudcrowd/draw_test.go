@@ -132,3 +132,20 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// Stages that an ended job left undone are cancelled, not waiting or running; stages that are done stay so.
+func TestStagesOfEndedJob(t *testing.T) {
+	t.Parallel()
+	stages := []cloudcrowd.StageView{{Name: "a", State: cloudcrowd.StageDone}, {Name: "b", State: cloudcrowd.StageRunning}, {Name: "c", State: cloudcrowd.StageWaiting}}
+	for state, want := range map[cloudcrowd.JobState][]string{
+		cloudcrowd.JobRunning:   {"merged on the server", "running", "waiting"},
+		cloudcrowd.JobCancelled: {"merged on the server", "cancelled", "cancelled"},
+		cloudcrowd.JobFailed:    {"merged on the server", "cancelled", "cancelled"},
+	} {
+		for i, line := range stageBars(ink{}, state, stages, 100) {
+			if !strings.HasSuffix(line, want[i]) {
+				t.Errorf("job %s, stage %s: %q, want %q", state, stages[i].Name, line, want[i])
+			}
+		}
+	}
+}

@@ -83,7 +83,7 @@ func temporary(err error) bool {
 
 // jobScreen is what a terminal shows of a running job: a bar a stage and a last line with time and cost.
 func jobScreen(k ink, j cloudcrowd.JobSummary, elapsed time.Duration, width int) []string {
-	lines := stageBars(k, j.Stages, width)
+	lines := stageBars(k, j.State, j.Stages, width)
 	last := seconds(elapsed.Seconds())
 	if left := remaining(j.RemainingSeconds); left != "" && !j.State.Ended() {
 		last += " · " + left

@@ -77,7 +77,7 @@ func (a *app) showJob(j cloudcrowd.Job) {
 		"submitted", clock(j.SubmittedAt), "ended", clock(j.EndedAt), "took", took, "deadline", clock(j.Deadline), "left", remaining(j.RemainingSeconds),
 		"attempts", fmt.Sprintf("%d, %d refused, %d failed or lost", j.Attempts, j.Refused, j.Failed), "cost", spent)
 	a.printf("\n")
-	for _, line := range stageBars(a.ink, j.Stages, terminalWidth(a.stdout)) {
+	for _, line := range stageBars(a.ink, j.State, j.Stages, terminalWidth(a.stdout)) {
 		a.printf("%s\n", line)
 	}
 	if len(j.Workers) > 0 {
