@@ -39,6 +39,7 @@ type jobView struct {
 	StageOpts []option
 	StateOpts []option
 	Share     string // of the budget
+	Hold      string // what became of the credits held
 }
 
 var jobFragments = []string{"job.head", "job.notes", "job.graph", "job.results", "job.timeline", "job.cost", "job.tasks"}
@@ -83,6 +84,7 @@ func (c *Console) job(w http.ResponseWriter, r *http.Request, v viewer) error {
 	for _, s := range segments(j.Stages) {
 		seg.Running += s.Running / float64(len(j.Stages))
 	}
+	view.Hold = holdWords(j.Hold)
 	if j.State == cloudcrowd.JobFailed {
 		seg.Failed = 1 - j.Progress
 	}
@@ -165,7 +167,7 @@ func (c *Console) stageGraph(j cloudcrowd.Job) template.HTML {
 	desc := ""
 	for i, s := range j.Stages {
 		state := stageWord(j, s)
-		n := draw.Node{Name: s.Name, Kind: s.Kind, State: state, Segment: stageSegment(s), Detail: stageDetail(s)}
+		n := draw.Node{Name: s.Name, Kind: s.Kind, State: state, Segment: stageSegment(s), Detail: stageDetail(j, s)}
 		if s.StartedAt > 0 {
 			n.Right = span(stageSeconds(j, s, now))
 		}
@@ -180,6 +182,15 @@ func (c *Console) stageGraph(j cloudcrowd.Job) template.HTML {
 		}
 	}
 	return draw.Graph("stages-graph", "Graph of "+plural(len(nodes), "stage", "stages"), desc, nodes)
+}
+
+// holdWords say what became of the credits held for a job.
+func holdWords(h cloudcrowd.Hold) string {
+	words := fmt.Sprintf("%s credits, %s paid", amount(h.Amount), amount(h.Posted))
+	if h.State == cloudcrowd.HoldPending {
+		return words
+	}
+	return words + ", " + amount(h.Amount-h.Posted) + " went back"
 }
 
 // stageWord is a stage's state for people: what an ended job did not finish is failed or cancelled.
@@ -205,11 +216,14 @@ func stageSeconds(j cloudcrowd.Job, s cloudcrowd.StageView, now time.Time) float
 	return float64(end-s.StartedAt) / 1e6
 }
 
-func stageDetail(s cloudcrowd.StageView) string {
+func stageDetail(j cloudcrowd.Job, s cloudcrowd.StageView) string {
 	if s.Tasks == 0 {
 		switch s.State {
 		case cloudcrowd.StageDone, cloudcrowd.StageMerging: // built-in merges need no worker
 			return "merged by the server"
+		}
+		if j.State.Ended() {
+			return "no task"
 		}
 		return "no task yet"
 	}
@@ -248,16 +262,22 @@ func (c *Console) jobWorkersSpec(v viewer, j cloudcrowd.Job) tableSpec {
 		rows[i] = []Cell{c.workerCell(v, w.Worker, w.Name), c.accountCell(v, w.Owner), numberCell(w.Attempts), numberCell(w.Accepted), refused, numberCell(w.Failed),
 			spanCell(w.CPUSeconds), moneyCell(w.Earned)}
 	}
-	return tableSpec{Name: "workers", Caption: "Who worked on it", Rows: rowsOf(rows), Limit: 50,
-		Empty: Empty{Text: "No worker has taken a task of this job yet. To add this machine:", Commands: []string{"cloudcrowd worker --join LINK"}},
+	empty := Empty{Text: "No worker has taken a task of this job yet. To add this machine:", Commands: []string{"cloudcrowd worker --join LINK"}}
+	if j.State.Ended() {
+		empty = Empty{Text: "No worker has taken a task of this job."}
+	}
+	return tableSpec{Name: "workers", Caption: "Who worked on it", Rows: rowsOf(rows), Limit: 50, Empty: empty,
 		Columns: []Column{{Key: "worker", Title: "Worker"}, {Key: "owner", Title: "Owner", Priority: 2}, {Key: "attempts", Title: "Attempts", Number: true}, {Key: "accepted", Title: "Accepted", Number: true, Priority: 2},
 			{Key: "refused", Title: "Refused", Number: true}, {Key: "failed", Title: "Failed", Number: true, Priority: 2}, {Key: "cpu_seconds", Title: "CPU time", Number: true, Priority: 2}, {Key: "earned_microcredits", Title: "Earned", Number: true}}}
 }
 
 func (c *Console) tasksSpec(j cloudcrowd.Job, stage string, state cloudcrowd.TaskState) tableSpec {
 	empty := Empty{Text: "No task has been carved yet: tasks are cut when a worker is free to take them."}
-	if stage != "" || state != "" {
+	switch {
+	case stage != "" || state != "":
 		empty.Text = "No task matches this filter."
+	case j.State.Ended():
+		empty.Text = "No task was carved."
 	}
 	return tableSpec{Name: "tasks", Caption: "Tasks", Empty: empty, Limit: 50,
 		Columns: []Column{{Key: "task", Title: "Task"}, {Key: "stage", Title: "Stage"}, {Key: "state", Title: "State"}, {Key: "label", Title: "Covers", Priority: 2},

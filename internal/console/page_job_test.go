@@ -34,3 +34,20 @@ func TestStagesOfEndedJobsStandStill(t *testing.T) {
 		}
 	}
 }
+
+// The credits held for a job are running out or settled; what was paid and what went back add up to them.
+func TestHoldWords(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		hold cloudcrowd.Hold
+		want string
+	}{
+		{cloudcrowd.Hold{Amount: 5000, Posted: 1200, State: cloudcrowd.HoldPending}, "0.005 credits, 0.0012 paid"},
+		{cloudcrowd.Hold{Amount: 5000, Posted: 1200, State: cloudcrowd.HoldVoided}, "0.005 credits, 0.0012 paid, 0.0038 went back"},
+		{cloudcrowd.Hold{Amount: 5000, Posted: 5000, State: cloudcrowd.HoldPosted}, "0.005 credits, 0.005 paid, 0 went back"},
+	} {
+		if got := holdWords(c.hold); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.hold, got, c.want)
+		}
+	}
+}

@@ -78,7 +78,7 @@ func (c *Console) worker(w http.ResponseWriter, r *http.Request, v viewer) error
 	i := wv.Info
 	view.Facts = []pair{{"Owner", string(wv.Owner)}, {"System", i.OS + "/" + i.Arch}, {"CPU", fmt.Sprintf("%s, %s", i.CPU, plural(i.Cores, "core", "cores"))},
 		{"Speed of a slot", decimal(i.Speed, 2) + "× the reference core"}, {"Memory", cloudcrowd.Bytes(i.MemoryBytes)}, {"Disk", cloudcrowd.Bytes(i.DiskBytes)},
-		{"Cached", cloudcrowd.Bytes(wv.CachedBytes)}, {"Agent", i.Version}, {"Sandboxes", fmt.Sprint(i.Sandboxes)}}
+		{"Cached", cloudcrowd.Bytes(wv.CachedBytes)}, {"Agent", i.Version}, {"Sandboxes", strings.Join(i.Sandboxes, ", ")}}
 	for _, a := range wv.Running {
 		cell := Cell{Text: a.String()}
 		if v.seesJobs() {
