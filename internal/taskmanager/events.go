@@ -92,7 +92,7 @@ func (m *Manager) predicate(f *fact) (kind, text string) {
 		return "job.submitted", fmt.Sprintf("%s was accepted; %s credits are held", e.Spec.Name, e.Spec.Budget)
 	case ev.StageIndexed != nil:
 		e := ev.StageIndexed
-		return "stage.indexed", fmt.Sprintf("its input was read: %d units in %s", e.Index.Units, cloudcrowd.Bytes(e.Index.Bytes))
+		return "stage.indexed", fmt.Sprintf("can be cut: its input is read, %s in %s", plural(e.Index.Units, "unit", "units"), cloudcrowd.Bytes(e.Index.Bytes))
 	case ev.TaskCarved != nil:
 		return "task.carved", "was cut: " + ev.TaskCarved.Need
 	case ev.AttemptLeased != nil:

@@ -40,7 +40,11 @@ func (m *Manager) Explain(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.
 }
 
 func endedLines(j cloudcrowd.Job) []string {
-	line := fmt.Sprintf("It is %s after %.1f s: %s, %s, %d results refused, %d attempts failed or lost.", j.State, float64(j.EndedAt-j.SubmittedAt)/1e6,
+	verb := "is " + string(j.State)
+	if j.State == cloudcrowd.JobFailed {
+		verb = "failed"
+	}
+	line := fmt.Sprintf("It %s after %.1f s: %s, %s, %d results refused, %d attempts failed or lost.", verb, float64(j.EndedAt-j.SubmittedAt)/1e6,
 		plural(j.Tasks, "task", "tasks"), plural(j.Attempts, "attempt", "attempts"), j.Refused, j.Failed)
 	list := []string{line, fmt.Sprintf("It cost %s of the %s credits held; the rest went back.", j.Cost, j.Budget)}
 	return append(list, j.Notes...)

@@ -138,12 +138,13 @@ func (m *Manager) Cancel(ctx context.Context, id cloudcrowd.JobID, by cloudcrowd
 // Issue implements api.Backend.
 func (m *Manager) Issue(ctx context.Context, to cloudcrowd.AccountID, amount cloudcrowd.Credits, by cloudcrowd.AccountID, note, key string) (cloudcrowd.Transfer, error) {
 	var id string
+	var at cloudcrowd.Time
 	made := false
 	err := m.do(ctx, command{decide: func(_ *loop, d *lifecycle.Decider) error {
 		before := len(d.Events)
 		var err error
 		id, err = d.Issue(to, amount, by, note, key)
-		made = len(d.Events) > before
+		made, at = len(d.Events) > before, d.At
 		return err
 	}})
 	if err != nil {
@@ -156,7 +157,7 @@ func (m *Manager) Issue(ctx context.Context, to cloudcrowd.AccountID, amount clo
 	var seq int64
 	_, _ = fmt.Sscanf(id, "%d-%d-%d", &shard, &seq, &n) // our own form
 	return cloudcrowd.Transfer{ID: id, Kind: cloudcrowd.TransferIssue, Debit: cloudcrowd.IssuerAccount, Credit: to, Amount: amount, Shard: shard, Seq: seq,
-		At: cloudcrowd.TimeOf(m.cfg.Now()), Note: note}, nil
+		At: at, Note: note}, nil
 }
 
 // issued finds what an idempotency key made before: the same transfer for the same request, a conflict for another.

@@ -170,7 +170,7 @@ func notes(m *Manager, j *lifecycle.Job) []string {
 				map[bool]string{true: "it", false: "them"}[p.Refused == 1]))
 		}
 		if p.Failed > 0 {
-			list = append(list, fmt.Sprintf("%s on %s failed or got lost; the work went to others.", plural(p.Failed, "attempt", "attempts"), m.name(w)))
+			list = append(list, fmt.Sprintf("%s on %s failed or got lost.", plural(p.Failed, "attempt", "attempts"), m.name(w)))
 		}
 	}
 	if j.Reason != "" {
