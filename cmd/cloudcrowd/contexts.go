@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
 )
@@ -101,30 +104,49 @@ func (c *contexts) missing(name string) error {
 }
 
 // rememberLocal stores the server on this machine as the context "local" and chooses it, unless another context is chosen already.
-// It returns whether it is chosen now.
-func (a *app) rememberLocal(t target) (chosen bool, err error) {
+// It returns whether it is chosen now, and the server that had the name before.
+func (a *app) rememberLocal(t target) (chosen bool, before target, err error) {
 	c, err := a.loadContexts()
 	if err != nil {
-		return false, err
+		return false, target{}, err
 	}
+	before = c.Targets[localContext]
 	c.Targets[localContext] = t
 	if _, exists := c.Targets[c.Current]; !exists {
 		c.Current = localContext
 	}
-	return c.Current == localContext, c.save()
+	return c.Current == localContext, before, c.save()
 }
 
-// forgetLocal removes the context "local" if it still is the given server.
-func (a *app) forgetLocal(t target) error {
+// forgetLocal removes the context "local" if it still is the given server. The server that had the name before gets it back if it still runs.
+func (a *app) forgetLocal(t, before target) error {
 	c, err := a.loadContexts()
 	if err != nil || c.Targets[localContext] != t {
 		return err
+	}
+	if before != t && before.listens() {
+		c.Targets[localContext] = before
+		return c.save()
 	}
 	delete(c.Targets, localContext)
 	if c.Current == localContext {
 		c.Current = ""
 	}
 	return c.save()
+}
+
+// listens reports whether somebody accepts connections at a server on this machine.
+func (t target) listens() bool {
+	u, err := url.Parse(t.URL)
+	if err != nil || u.Port() == "" {
+		return false
+	}
+	c, err := net.DialTimeout("tcp", u.Host, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = c.Close()
+	return true
 }
 
 // describe is a context in one line, without its secret.

@@ -146,12 +146,13 @@ func (a *app) serve(ctx context.Context, s serverSettings, remember bool) error 
 		return err
 	}
 	if remember {
-		if chosen, err := a.rememberLocal(t); err != nil {
+		chosen, before, err := a.rememberLocal(t)
+		if err != nil {
 			a.notef("the context could not be stored: %v\n", err)
 		} else if !chosen {
 			a.notef("commands still talk to another server; `cloudcrowd login --use local` chooses this one\n")
 		}
-		defer a.forgetLocal(t)
+		defer a.forgetLocal(t, before)
 	}
 	data, _ := filepath.Abs(s.DataDir)
 	if a.json {
