@@ -190,8 +190,13 @@ func (a *app) runHere(ctx context.Context, job *jobFile, r runOptions, dry bool)
 	}
 	r.cancel, r.gone = true, true // nobody could come back to it
 	out, err := a.runJob(ctx, c.client, job, r)
-	if sum, ok := ledgerSum(ctx, c.operator); ok && out.Job != "" {
-		out.Sum = &sum
+	if out.Job != "" && ctx.Err() == nil {
+		if auditErr := a.audit(ctx, c.operator, dir, &out); err == nil {
+			err = auditErr
+		}
+		if err == nil && (*out.Sum != 0 || out.Fsck != platform.Clean) {
+			err = cloudcrowd.Errorf(cloudcrowd.Unsuccessful, "the job is done, but its books do not agree: all accounts make %s, fsck says %s", *out.Sum, out.Fsck)
+		}
 	}
 	return a.finish(out, err)
 }
