@@ -12,6 +12,7 @@ var completionPage = page{
 	short: "print a script that completes commands and options",
 	text: `
 SHELL is bash, zsh, fish or powershell. The script is for that shell to read.
+In bash it needs the functions of the package bash-completion.
 `,
 	examples: `
 source <(cloudcrowd completion bash)
