@@ -254,14 +254,10 @@ func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
 	must(t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning, "task %s done while %s", e.Task, t.State)
 	must(e.Canonical >= 1 && int(e.Canonical) <= len(t.Attempts), "task %s has no attempt %d", e.Task, e.Canonical)
 	canon := t.Attempts[e.Canonical-1]
-	refused := map[int32]bool{}
-	for _, n := range e.Refused {
-		refused[n] = true
-	}
-	parties := map[string]bool{}
+	var parties []string // who agree
 	for _, a := range t.Attempts {
-		if a.Round == t.Round && a.State == cloudcrowd.AttemptReported && !refused[a.N] {
-			parties[a.Party()] = true
+		if a.Round == t.Round && a.State == cloudcrowd.AttemptReported && !slices.Contains(e.Refused, a.N) && !slices.Contains(parties, a.Party()) {
+			parties = append(parties, a.Party())
 		}
 	}
 	for _, a := range t.Attempts {
@@ -271,7 +267,7 @@ func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
 		j.Reserved -= a.Reserve
 		a.Reserve = 0
 		p, r := s.part(j, a.Worker, a.Owner), s.record(a.Worker, out)
-		if refused[a.N] {
+		if slices.Contains(e.Refused, a.N) {
 			a.State = cloudcrowd.AttemptRefused
 			a.Verdict = fmt.Sprintf("refused: its result %s differs from %s, which %d independent parties returned", a.Digest.Short(), canon.Digest.Short(), len(parties))
 			if a.Deferred { // accepted alone before, never paid out

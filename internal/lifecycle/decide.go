@@ -487,6 +487,16 @@ func outputBytes(r cloudcrowd.Result) int64 {
 
 // ResultDigest is what the quorum compares: SHA-256 over each output file's path, digest and size in order of path.
 func ResultDigest(r cloudcrowd.Result) cloudcrowd.Digest {
+	if len(r.Outputs) == 0 {
+		return noOutputs
+	}
+	return resultDigest(r)
+}
+
+// noOutputs is the digest of a result without files.
+var noOutputs = resultDigest(cloudcrowd.Result{})
+
+func resultDigest(r cloudcrowd.Result) cloudcrowd.Digest {
 	h := sha256.New()
 	digestOutputs(h, r.Outputs)
 	return cloudcrowd.Digest(hex.EncodeToString(h.Sum(nil)))

@@ -137,11 +137,18 @@ func (t *Task) Wanted() int {
 	if t.State != cloudcrowd.TaskWaiting && t.State != cloudcrowd.TaskRunning {
 		return 0
 	}
-	leased := 0
+	leased, reported := 0, 0
 	for _, a := range t.Attempts {
-		if a.Round == t.Round && a.State == cloudcrowd.AttemptLeased {
+		switch {
+		case a.Round != t.Round:
+		case a.State == cloudcrowd.AttemptLeased:
 			leased++
+		case a.State == cloudcrowd.AttemptReported:
+			reported++
 		}
+	}
+	if reported == 0 { // most often
+		return max(t.Start, t.Quorum, 1) - min(leased, max(t.Start, t.Quorum, 1))
 	}
 	votes := t.Votes()
 	v := verify.Quorum(votes, t.Quorum)

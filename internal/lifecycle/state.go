@@ -151,14 +151,18 @@ type Attempt struct {
 	Deferred    bool                    `cbor:"17,keyasint,omitempty"` // accepted alone; charged when the job ends
 	Verdict     string                  `cbor:"18,keyasint,omitempty"`
 	Why         cloudcrowd.Why          `cbor:"19,keyasint"`
+	party       string                  // derived when first asked for
 }
 
 // Party is who answers for an attempt's result: its owner, or the machine itself where the owner is trusted.
 func (a *Attempt) Party() string {
-	if a.Trusted {
-		return "worker " + string(a.Worker)
+	if a.party == "" {
+		a.party = "owner " + string(a.Owner)
+		if a.Trusted {
+			a.party = "worker " + string(a.Worker)
+		}
 	}
-	return "owner " + string(a.Owner)
+	return a.party
 }
 
 // NewState returns an empty shard.

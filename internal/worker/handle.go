@@ -8,6 +8,9 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 )
 
+// mostHeld is how many leases a worker takes at most, beyond eight for each slot, whatever it has asked for: it bounds memory. A server never gives as many.
+const mostHeld = 2 * mostAhead
+
 // greetPause is the least time between two Hellos on one connection.
 const greetPause = time.Second
 
@@ -65,7 +68,7 @@ func (a *Agent) accept(ctx context.Context, l cloudcrowd.Lease) {
 	if a.held[id] != nil || a.done[id] != nil {
 		return
 	}
-	if a.draining || a.ended || a.diskFull != "" || len(a.held) >= 4*(a.cfg.Slots+max(a.welcome.Ahead, a.pace.ahead))+16 {
+	if a.draining || a.ended || a.diskFull != "" || len(a.held) >= mostHeld+8*a.cfg.Slots {
 		a.returned = append(a.returned, id)
 		a.beat = true
 		return
