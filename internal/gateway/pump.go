@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/gobwas/ws"
 	"golang.org/x/time/rate"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -19,9 +18,11 @@ import (
 const (
 	// idleBuffer is what a quiet connection keeps for the next bytes to the worker. Larger buffers are borrowed while bytes flow: with ten thousand
 	// connections, what each keeps is what they cost.
-	idleBuffer = 512
+	idleBuffer = 256
 	// maxSocketMessage bounds one WebSocket message from a worker, in bytes. NATS clients send what they have buffered as one.
 	maxSocketMessage = 8 << 20
+	// tryAgainLater is the close code for an overloaded or stopping server (IANA registry of WebSocket close codes).
+	tryAgainLater ws.StatusCode = 1013
 	// maxThrottle is how long a worker over its byte rate is slowed down before it is refused.
 	maxThrottle = time.Second
 )
@@ -64,14 +65,13 @@ func (g *Gateway) Handler() http.Handler {
 
 // open upgrades the request and connects a pipe to the bus.
 func (g *Gateway) open(s *session, w http.ResponseWriter, r *http.Request) error {
-	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	socket, err := accept(w, r)
 	if err != nil {
-		return err // Accept has answered
+		return err
 	}
-	socket.SetReadLimit(maxSocketMessage)
 	pipe, err := g.bus.InProcessConn()
 	if err != nil {
-		_ = socket.Close(websocket.StatusTryAgainLater, "the server is stopping") // it is gone anyway
+		socket.closeWith(tryAgainLater, "the server is stopping")
 		return err
 	}
 	s.bytes = rate.NewLimiter(rate.Limit(g.cfg.BytesPerSecond), 2*g.cfg.BytesPerSecond)
@@ -107,15 +107,14 @@ func (g *Gateway) pumped(s *session) {
 	}
 }
 
-// up copies from the WebSocket to the bus, no faster than the worker may.
+// up copies from the WebSocket to the bus, no faster than the worker may. Between messages it waits with the small buffer of the socket.
 func (g *Gateway) up(s *session) {
 	for {
-		kind, message, err := s.socket.Reader(context.Background())
-		if err != nil || kind != websocket.MessageBinary {
+		if _, err := s.socket.in.Peek(1); err != nil {
 			return
 		}
 		buffer := buffers.Get().(*[]byte)
-		err = g.copyUp(s, message, *buffer)
+		err := g.copyUp(s, *buffer)
 		buffers.Put(buffer)
 		if err != nil {
 			return
@@ -123,9 +122,10 @@ func (g *Gateway) up(s *session) {
 	}
 }
 
-func (g *Gateway) copyUp(s *session, message io.Reader, buffer []byte) error {
+// copyUp copies as long as there is more at once.
+func (g *Gateway) copyUp(s *session, buffer []byte) error {
 	for {
-		n, err := message.Read(buffer)
+		n, err := s.socket.Read(buffer)
 		if n > 0 {
 			if err := g.throttle(s, n); err != nil {
 				s.setRefusal(err)
@@ -136,11 +136,11 @@ func (g *Gateway) copyUp(s *session, message io.Reader, buffer []byte) error {
 				return err
 			}
 		}
-		if err == io.EOF {
-			return nil
-		}
 		if err != nil {
 			return err
+		}
+		if s.socket.left == 0 && s.socket.in.Buffered() == 0 {
+			return nil
 		}
 	}
 }
@@ -208,7 +208,8 @@ func (s *session) forward(b []byte) bool {
 			return false
 		}
 	}
-	return s.socket.Write(context.Background(), websocket.MessageBinary, b) == nil
+	_, err := s.socket.Write(b)
+	return err == nil
 }
 
 // greet reads the bus's INFO line, notes the nonce by which Check will know the session, and passes the line on.
@@ -237,5 +238,6 @@ func (g *Gateway) greet(s *session) error {
 	s.nonce = info.Nonce
 	g.waiting[s.nonce] = s
 	g.mu.Unlock()
-	return s.socket.Write(context.Background(), websocket.MessageBinary, b[:n])
+	_, err := s.socket.Write(b[:n])
+	return err
 }

@@ -1,14 +1,12 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"net"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/coder/websocket"
 	"golang.org/x/time/rate"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -16,7 +14,7 @@ import (
 
 // session is one WebSocket.
 type session struct {
-	socket   *websocket.Conn
+	socket   *socket
 	pipe     net.Conn // the bus's end of it
 	remote   string
 	bytes    *rate.Limiter
@@ -48,8 +46,8 @@ func (s *session) closed() bool {
 func (s *session) close() {
 	s.endOnce.Do(func() {
 		close(s.ended)
-		_ = s.pipe.Close()      // nothing to be done about a pipe that is closed
-		_ = s.socket.CloseNow() // nor about a socket
+		_ = s.pipe.Close() // nothing to be done about a pipe that is closed
+		s.socket.close()
 	})
 }
 
@@ -104,7 +102,6 @@ func (s *session) sayRefusal() {
 	if line == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = s.socket.Write(ctx, websocket.MessageBinary, []byte(line)) // the connection ends either way
+	_ = s.socket.conn.SetWriteDeadline(time.Now().Add(time.Second)) // the connection ends either way
+	_, _ = s.socket.Write([]byte(line))
 }
