@@ -16,7 +16,7 @@ func checkDown(d *cloudcrowd.Down) error {
 	}
 	c.count("leases", len(d.Leases), MaxEntries)
 	for i := range d.Leases {
-		c.lease("leases", &d.Leases[i])
+		c.lease(&d.Leases[i])
 	}
 	c.attempts("acks", d.Acks)
 	c.attempts("cancels", d.Cancels)
@@ -24,62 +24,62 @@ func checkDown(d *cloudcrowd.Down) error {
 	return c.err
 }
 
-func (c *checker) lease(field string, l *cloudcrowd.Lease) {
-	c.attempt(field+".attempt", l.Attempt)
-	c.payload(field+".payload", &l.Payload)
-	c.count(field+".grants", len(l.Grants), MaxStrings)
+func (c *checker) lease(l *cloudcrowd.Lease) {
+	c.attempt("leases.attempt", l.Attempt)
+	c.payload(&l.Payload)
+	c.count("leases.grants", len(l.Grants), MaxStrings)
 	for _, g := range l.Grants {
-		c.digest(field+".grants.blob", g.Blob)
-		c.token(field+".grants.token", g.Token)
+		c.digest("leases.grants.blob", g.Blob)
+		c.token("leases.grants.token", g.Token)
 	}
-	c.token(field+".upload", l.Upload)
+	c.token("leases.upload", l.Upload)
 }
 
-func (c *checker) payload(field string, p *cloudcrowd.Payload) {
-	c.digest(field+".module", p.Module)
-	c.amount(field+".module_size", p.ModuleSize, anySize)
-	c.count(field+".args", len(p.Args), MaxStrings)
+func (c *checker) payload(p *cloudcrowd.Payload) {
+	c.digest("leases.payload.module", p.Module)
+	c.amount("leases.payload.module_size", p.ModuleSize, anySize)
+	c.count("leases.payload.args", len(p.Args), MaxStrings)
 	for _, a := range p.Args {
 		if strings.IndexByte(a, 0) >= 0 {
-			c.fail(field+".args", "%q holds a NUL byte", clip(a))
+			c.fail("leases.payload.args", "%q holds a NUL byte", clip(a))
 		}
 	}
-	c.count(field+".env", len(p.Env), MaxStrings)
+	c.count("leases.payload.env", len(p.Env), MaxStrings)
 	for _, e := range p.Env {
 		if strings.IndexByte(e, 0) >= 0 || strings.IndexByte(e, '=') < 1 {
-			c.fail(field+".env", "%q is not NAME=VALUE", clip(e))
+			c.fail("leases.payload.env", "%q is not NAME=VALUE", clip(e))
 		}
 	}
-	c.count(field+".files", len(p.Files), MaxStrings)
+	c.count("leases.payload.files", len(p.Files), MaxStrings)
 	for i := range p.Files {
 		f := &p.Files[i]
-		c.path(field+".files.path", f.Path)
-		c.count(field+".files.segments", len(f.Segments), MaxStrings)
+		c.path("leases.payload.files.path", f.Path)
+		c.count("leases.payload.files.segments", len(f.Segments), MaxStrings)
 		for j := range f.Segments {
-			c.segment(field+".files.segments", &f.Segments[j])
+			c.segment(&f.Segments[j])
 		}
 	}
-	c.amount(field+".resources.memory_bytes", p.Resources.MemoryBytes, anySize)
-	c.amount(field+".resources.disk_bytes", p.Resources.DiskBytes, anySize)
-	c.amount(field+".resources.output_bytes", p.Resources.OutputBytes, anySize)
-	c.amount(field+".resources.cores", int64(p.Resources.Cores), 1<<16)
-	c.amount(field+".timeout", int64(p.Timeout), anySize)
+	c.amount("leases.payload.resources.memory_bytes", p.Resources.MemoryBytes, anySize)
+	c.amount("leases.payload.resources.disk_bytes", p.Resources.DiskBytes, anySize)
+	c.amount("leases.payload.resources.output_bytes", p.Resources.OutputBytes, anySize)
+	c.amount("leases.payload.resources.cores", int64(p.Resources.Cores), 1<<16)
+	c.amount("leases.payload.timeout", int64(p.Timeout), anySize)
 }
 
-func (c *checker) segment(field string, s *cloudcrowd.Segment) {
+func (c *checker) segment(s *cloudcrowd.Segment) {
 	if s.Blob == "" {
 		if s.Offset != 0 || s.Length != 0 || s.Whole {
-			c.fail(field, "a span needs the blob it is of")
+			c.fail("leases.payload.files.segments", "a span needs the blob it is of")
 		}
 		return
 	}
-	c.digest(field+".blob", s.Blob)
+	c.digest("leases.payload.files.segments.blob", s.Blob)
 	switch {
 	case len(s.Inline) > 0:
-		c.fail(field, "bytes are given inline or as a span, not both")
+		c.fail("leases.payload.files.segments", "bytes are given inline or as a span, not both")
 	case s.Offset < 0 || s.Length < 0 || s.Offset > math.MaxInt64-s.Length:
-		c.fail(field, "%d bytes from %d is not a span", s.Length, s.Offset)
+		c.fail("leases.payload.files.segments", "%d bytes from %d is not a span", s.Length, s.Offset)
 	case s.Whole && s.Offset != 0:
-		c.fail(field, "a whole blob starts at 0, not %d", s.Offset)
+		c.fail("leases.payload.files.segments", "a whole blob starts at 0, not %d", s.Offset)
 	}
 }

@@ -13,7 +13,7 @@ func checkUp(u *cloudcrowd.Up) error {
 	c.count("reports", len(u.Reports), MaxEntries)
 	for i := range u.Reports {
 		c.attempt("reports.attempt", u.Reports[i].Attempt)
-		c.result("reports.result", &u.Reports[i].Result)
+		c.result(&u.Reports[i].Result)
 	}
 	c.attempts("returned", u.Returned)
 	return c.err
@@ -57,30 +57,30 @@ func (c *checker) beat(b *cloudcrowd.Beat) {
 }
 
 // result checks what an attempt returned. Success has no reason, exit status or end of stderr to tell of; a failure has no outputs.
-func (c *checker) result(field string, r *cloudcrowd.Result) {
+func (c *checker) result(r *cloudcrowd.Result) {
 	if outcomeNumbers[r.Outcome] == 0 {
-		c.fail(field+".outcome", "%q is not an outcome", clip(string(r.Outcome)))
+		c.fail("reports.result.outcome", "%q is not an outcome", clip(string(r.Outcome)))
 	}
-	c.amount(field+".exit_code", int64(r.ExitCode)+1<<31, 1<<32-1)
-	c.text(field+".reason", r.Reason, MaxReason)
-	c.text(field+".stderr_tail", r.StderrTail, MaxStderr)
-	c.count(field+".outputs", len(r.Outputs), MaxOutputs)
+	c.amount("reports.result.exit_code", int64(r.ExitCode)+1<<31, 1<<32-1)
+	c.text("reports.result.reason", r.Reason, MaxReason)
+	c.text("reports.result.stderr_tail", r.StderrTail, MaxStderr)
+	c.count("reports.result.outputs", len(r.Outputs), MaxOutputs)
 	for i := range r.Outputs {
 		o := &r.Outputs[i]
-		c.path(field+".outputs.path", o.Path)
-		c.digest(field+".outputs.digest", o.Digest)
-		c.amount(field+".outputs.size_bytes", o.SizeBytes, anySize)
+		c.path("reports.result.outputs.path", o.Path)
+		c.digest("reports.result.outputs.digest", o.Digest)
+		c.amount("reports.result.outputs.size_bytes", o.SizeBytes, anySize)
 		if i > 0 && r.Outputs[i-1].Path >= o.Path {
-			c.fail(field+".outputs", "%q does not come after %q; paths are sorted and each appears once", clip(o.Path), clip(r.Outputs[i-1].Path))
+			c.fail("reports.result.outputs", "%q does not come after %q; paths are sorted and each appears once", clip(o.Path), clip(r.Outputs[i-1].Path))
 		}
 	}
 	if r.Log != "" {
-		c.digest(field+".log", r.Log)
+		c.digest("reports.result.log", r.Log)
 	}
 	u := &r.Usage
-	c.real(field+".usage.cpu_seconds", u.CPUSeconds, anySeconds)
-	c.real(field+".usage.wall_seconds", u.WallSeconds, anySeconds)
-	c.amount(field+".usage.peak_memory_bytes", u.PeakMemoryBytes, anySize)
-	c.amount(field+".usage.input_bytes", u.InputBytes, anySize)
-	c.amount(field+".usage.output_bytes", u.OutputBytes, anySize)
+	c.real("reports.result.usage.cpu_seconds", u.CPUSeconds, anySeconds)
+	c.real("reports.result.usage.wall_seconds", u.WallSeconds, anySeconds)
+	c.amount("reports.result.usage.peak_memory_bytes", u.PeakMemoryBytes, anySize)
+	c.amount("reports.result.usage.input_bytes", u.InputBytes, anySize)
+	c.amount("reports.result.usage.output_bytes", u.OutputBytes, anySize)
 }

@@ -109,16 +109,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // prepare gets everything an attempt needs into the cache and holds it there until the attempt ends.
 func (a *Agent) prepare(ctx context.Context, at *attempt) error {
-	grants := make(map[cloudcrowd.Digest]string, len(at.lease.Grants))
-	for _, g := range at.lease.Grants {
-		grants[g.Blob] = g.Token
-	}
 	p := &at.lease.Payload
+	grant := tokens(at.lease.Grants)
 	hold := func(s span) error {
 		if _, ok := at.pieces[s]; ok {
 			return nil
 		}
-		got, err := a.obtain(ctx, s, grants[s.Digest])
+		got, err := a.obtain(ctx, s, grant(s.Digest))
 		if err != nil {
 			return fmt.Errorf("blob %s: %w", s.Digest.Short(), err)
 		}
@@ -139,6 +136,25 @@ func (a *Agent) prepare(ctx context.Context, at *attempt) error {
 		}
 	}
 	return nil
+}
+
+// tokens finds the token for a blob. Most often there are one or two, which need no map.
+func tokens(grants []cloudcrowd.Grant) func(cloudcrowd.Digest) string {
+	if len(grants) > 8 {
+		m := make(map[cloudcrowd.Digest]string, len(grants))
+		for _, g := range grants {
+			m[g.Blob] = g.Token
+		}
+		return func(d cloudcrowd.Digest) string { return m[d] }
+	}
+	return func(d cloudcrowd.Digest) string {
+		for _, g := range grants {
+			if g.Blob == d {
+				return g.Token
+			}
+		}
+		return ""
+	}
 }
 
 func spanOf(s *cloudcrowd.Segment) span {
