@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/platform"
+	"cloudcrowd.dev/cloudcrowd/internal/sandbox"
+	"cloudcrowd.dev/cloudcrowd/internal/sandbox/wasm"
 	"github.com/spf13/cobra"
 )
 
@@ -39,6 +42,7 @@ func (a *app) benchCommand() *cobra.Command { return benchPage.group(a.benchDisp
 func (a *app) benchDispatchCommand() *cobra.Command {
 	var b platform.BenchConfig
 	var profile string
+	var real bool
 	c := benchDispatchPage.command(0, 0, func(ctx context.Context, _ []string) error {
 		if b.Tasks < 1 || b.Workers < 1 {
 			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--tasks and --workers must be at least 1")
@@ -50,6 +54,11 @@ func (a *app) benchDispatchCommand() *cobra.Command {
 			}
 			defer remove()
 			b.DataDir = dir
+		}
+		if real {
+			b.Sandbox = func(dir string, slots int) (sandbox.Sandbox, error) {
+				return wasm.New(wasm.Config{Root: filepath.Join(dir, "sandbox"), CacheDir: filepath.Join(dir, "compiled"), Slots: slots})
+			}
 		}
 		if profile != "" {
 			f, err := os.Create(profile)
@@ -76,6 +85,8 @@ func (a *app) benchDispatchCommand() *cobra.Command {
 	f.IntVar(&b.Workers, "workers", 4, "`N` workers")
 	f.IntVar(&b.Slots, "slots", 8, "`N` slots per worker")
 	f.IntVar(&b.Samples, "samples", 100, "measure the latency of `N` single tasks")
+	f.IntVar(&b.Replicas, "replicas", 1, "run each task `N` times, on different workers, and compare the results")
+	f.BoolVar(&real, "wasm", false, "run an empty WASM module in the real sandbox instead of answering at once; choose as many slots as cores")
 	f.StringVar(&profile, "cpu-profile", "", "write a profile of the big job to `FILE`, for go tool pprof")
 	f.StringVar(&b.DataDir, "data", "", "keep the server's data in this `FOLDER`, on the disk to measure (default: a temporary one)")
 	return c

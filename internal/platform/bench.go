@@ -25,6 +25,10 @@ type BenchConfig struct {
 	Workers int // agents, each over its own WebSocket
 	Slots   int // per agent; 0 means 8
 	Samples int // single-task jobs whose latency is measured; 0 means 100
+	// Replicas is how many results of each task are compared; below 2 nothing is.
+	Replicas int
+	// Sandbox makes the sandbox of the agent whose data are in dir; nil means one that runs nothing and answers at once.
+	Sandbox func(dir string, slots int) (sandbox.Sandbox, error)
 	DataDir string
 	Profile io.Writer // takes a CPU profile of the big job; nil: none
 }
@@ -39,6 +43,7 @@ type BenchResult struct {
 	Attempts       int64   `json:"attempts"`
 	Workers        int     `json:"workers"`
 	Slots          int     `json:"slots_per_worker"`
+	Replicas       int     `json:"replicas"`
 	LatencySamples int     `json:"latency_samples"`
 	LedgerSum      int64   `json:"ledger_sum"`
 	Durability     string  `json:"durability"`
@@ -89,12 +94,15 @@ func Bench(ctx context.Context, c BenchConfig) (r BenchResult, err error) {
 	if err != nil {
 		return r, err
 	}
-	r = BenchResult{Workers: c.Workers, Slots: c.Slots, LatencySamples: c.Samples, CPUs: runtime.NumCPU(),
+	r = BenchResult{Workers: c.Workers, Slots: c.Slots, Replicas: max(c.Replicas, 1), LatencySamples: c.Samples, CPUs: runtime.NumCPU(),
 		Durability: "SQLite, WAL, synchronous=FULL: every commit synced before it is answered", Sandbox: "fixed answer"}
-	if err := r.latency(ctx, api, module, c.Samples); err != nil {
+	if c.Sandbox != nil {
+		r.Sandbox = "an empty WASM module in child processes"
+	}
+	if err := r.latency(ctx, api, module, c); err != nil {
 		return r, err
 	}
-	if err := r.throughput(ctx, api, module, c.Tasks, c.Profile); err != nil {
+	if err := r.throughput(ctx, api, module, c); err != nil {
 		return r, err
 	}
 	status, err := api.Status(ctx)
@@ -111,10 +119,14 @@ func benchWorkers(ctx context.Context, s *Server, c BenchConfig) (stop func(), e
 	runCtx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, c.Workers)
 	started := 0
+	var boxes []sandbox.Sandbox
 	stop = func() {
 		cancel()
 		for range started {
 			<-ended
+		}
+		for _, box := range boxes {
+			_ = box.Close() // the figures are in
 		}
 	}
 	connected := make(chan struct{}, c.Workers)
@@ -124,8 +136,16 @@ func benchWorkers(ctx context.Context, s *Server, c BenchConfig) (stop func(), e
 			stop()
 			return nil, err
 		}
+		var box sandbox.Sandbox = fixedAnswer{}
+		if c.Sandbox != nil {
+			if box, err = c.Sandbox(dir, c.Slots); err != nil {
+				stop()
+				return nil, err
+			}
+			boxes = append(boxes, box)
+		}
 		w, err := worker.New(worker.Config{Server: join.Server, Invite: join.Secret, DataDir: dir, Name: fmt.Sprint("bench-", i), Slots: c.Slots, Speed: 1,
-			MemoryBytes: 1 << 40, Sandbox: fixedAnswer{}, Grace: time.Millisecond, OnEvent: func(e worker.Event) {
+			MemoryBytes: 1 << 40, Sandbox: box, Grace: time.Millisecond, OnEvent: func(e worker.Event) {
 				if e.Kind == worker.Connected {
 					select {
 					case connected <- struct{}{}:
@@ -155,15 +175,19 @@ func benchWorkers(ctx context.Context, s *Server, c BenchConfig) (stop func(), e
 	return stop, nil
 }
 
-func benchJob(module cloudcrowd.Digest, tasks int) cloudcrowd.JobSpec {
+func benchJob(module cloudcrowd.Digest, tasks, replicas int) cloudcrowd.JobSpec {
+	verify := cloudcrowd.Verify{None: true}
+	if replicas > 1 {
+		verify = cloudcrowd.Verify{Replicas: replicas, Quorum: replicas}
+	}
 	return cloudcrowd.JobSpec{Name: "no-op", Budget: 100 * cloudcrowd.Credit, Outputs: []string{"noop"}, Stages: []cloudcrowd.Stage{{Name: "noop",
 		Split: &cloudcrowd.Split{Kind: cloudcrowd.SplitRange, To: int64(tasks), Size: 1}, Run: &cloudcrowd.Program{Module: module, ModuleSize: int64(len(noop))},
 		Resources: cloudcrowd.Resources{MemoryBytes: 1 << 20, DiskBytes: 1 << 20, OutputBytes: 1 << 20, Cores: 1}, Timeout: cloudcrowd.Duration(time.Minute),
-		Target: cloudcrowd.Duration(10 * time.Millisecond), Verify: cloudcrowd.Verify{None: true}}}}
+		Target: cloudcrowd.Duration(10 * time.Millisecond), Verify: verify}}}
 }
 
 // latency runs single-task jobs one after the other.
-func (r *BenchResult) latency(ctx context.Context, api *client.Client, module cloudcrowd.Digest, samples int) error {
+func (r *BenchResult) latency(ctx context.Context, api *client.Client, module cloudcrowd.Digest, c BenchConfig) error {
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan cloudcrowd.Event, 64)
@@ -189,7 +213,7 @@ func (r *BenchResult) latency(ctx context.Context, api *client.Client, module cl
 	}()
 	// Jobs are run until the feed is known to be open; they warm everything up besides.
 	for open := false; !open; {
-		if _, err := api.Submit(ctx, benchJob(module, 1), ""); err != nil {
+		if _, err := api.Submit(ctx, benchJob(module, 1, c.Replicas), ""); err != nil {
 			return err
 		}
 		select {
@@ -201,9 +225,9 @@ func (r *BenchResult) latency(ctx context.Context, api *client.Client, module cl
 		}
 	}
 	var took []float64
-	for range samples {
+	for range c.Samples {
 		start := time.Now()
-		job, err := api.Submit(ctx, benchJob(module, 1), "")
+		job, err := api.Submit(ctx, benchJob(module, 1, c.Replicas), "")
 		if err != nil {
 			return err
 		}
@@ -226,15 +250,15 @@ func (r *BenchResult) latency(ctx context.Context, api *client.Client, module cl
 }
 
 // throughput runs one job of many tasks.
-func (r *BenchResult) throughput(ctx context.Context, api *client.Client, module cloudcrowd.Digest, tasks int, profile io.Writer) error {
-	if profile != nil {
-		if err := pprof.StartCPUProfile(profile); err != nil {
+func (r *BenchResult) throughput(ctx context.Context, api *client.Client, module cloudcrowd.Digest, c BenchConfig) error {
+	if c.Profile != nil {
+		if err := pprof.StartCPUProfile(c.Profile); err != nil {
 			return err
 		}
 		defer pprof.StopCPUProfile()
 	}
 	start := time.Now()
-	job, err := api.Submit(ctx, benchJob(module, tasks), "")
+	job, err := api.Submit(ctx, benchJob(module, c.Tasks, c.Replicas), "")
 	if err != nil {
 		return err
 	}
