@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -37,7 +38,104 @@ cloudcrowd bench dispatch --tasks 20000 --workers 8 --json
 `,
 }
 
-func (a *app) benchCommand() *cobra.Command { return benchPage.group(a.benchDispatchCommand()) }
+var benchSubmitPage = page{
+	use:   "submit [options]",
+	short: "what accepting jobs of many tasks costs, and a restart with them",
+	text: `
+Starts a server without workers; submits a job of --tasks tasks as a range and
+another as a grid of two lists of values, and prints how long each took until
+it was durable and how much memory a waiting task takes; then starts the server
+again on the same data and prints how long that took, and how long until a
+worker has its first lease.
+`,
+	examples: `
+cloudcrowd bench submit --tasks 1000000
+`,
+}
+
+var benchConnectionsPage = page{
+	use:   "connections [options]",
+	short: "what idle workers cost a server",
+	text: `
+Starts a server and, in a second process, many devices that connect to it over
+the real WebSocket, say hello, beat, and do nothing. Prints the server's memory
+for each, how long it took until all were welcome, and how long it took after
+all of them were cut off at once. Both processes need a file descriptor for each.
+`,
+	examples: `
+cloudcrowd bench connections --workers 10000
+`,
+}
+
+func (a *app) benchCommand() *cobra.Command {
+	return benchPage.group(a.benchDispatchCommand(), a.benchSubmitCommand(), a.benchConnectionsCommand(), a.benchCrowdCommand())
+}
+
+func (a *app) benchSubmitCommand() *cobra.Command {
+	tasks := 0
+	c := benchSubmitPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if tasks < 1 {
+			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--tasks must be at least 1")
+		}
+		dir, remove, err := temporaryFolder()
+		if err != nil {
+			return err
+		}
+		defer remove()
+		r, err := platform.BenchSubmit(ctx, dir, tasks)
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return a.object(r)
+		}
+		a.facts("range", fmt.Sprintf("%.1f ms, %.0f bytes a task", r.RangeMillis, r.RangedBytes), "grid", fmt.Sprintf("%.0f tasks/s, %.0f bytes a task", r.GridPerSecond, r.GridBytes),
+			"restart", fmt.Sprintf("%.2f s, the first lease after %.2f s", r.RestartSeconds, r.FirstLeaseAfter))
+		return nil
+	})
+	c.Flags().IntVar(&tasks, "tasks", 1_000_000, "`N` tasks in each job")
+	return c
+}
+
+func (a *app) benchConnectionsCommand() *cobra.Command {
+	workers := 0
+	c := benchConnectionsPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if workers < 1 {
+			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--workers must be at least 1")
+		}
+		dir, remove, err := temporaryFolder()
+		if err != nil {
+			return err
+		}
+		defer remove()
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		crowd := exec.CommandContext(ctx, self, "bench", "crowd")
+		crowd.Stderr = os.Stderr
+		r, err := platform.BenchConnections(ctx, dir, workers, crowd)
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return a.object(r)
+		}
+		a.facts("memory", fmt.Sprintf("%.1f KiB a connection (%d of them)", r.KiBPerConnection, r.Workers), "connect", fmt.Sprintf("%.1f s until all are welcome", r.ConnectSeconds),
+			"storm", fmt.Sprintf("%.1f s until all are back", r.StormSeconds))
+		return nil
+	})
+	c.Flags().IntVar(&workers, "workers", 1000, "`N` workers")
+	return c
+}
+
+// benchCrowdCommand is the other process of bench connections.
+func (a *app) benchCrowdCommand() *cobra.Command {
+	c := &cobra.Command{Use: "crowd", Hidden: true, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		return platform.BenchCrowd(c.Context(), os.Stdin, os.Stdout)
+	}}
+	return c
+}
 
 func (a *app) benchDispatchCommand() *cobra.Command {
 	var b platform.BenchConfig
