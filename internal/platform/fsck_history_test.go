@@ -20,8 +20,8 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 )
 
-// history is a small server driven by hand, with machines that answer at once.
-type history struct {
+// chronicle is a small server driven by hand, with machines that answer at once.
+type chronicle struct {
 	t       testing.TB
 	dir     string
 	db      *sqlite.Store
@@ -40,9 +40,9 @@ type held struct {
 
 var machines = []cloudcrowd.WorkerID{"UA", "UB", "UC", "UD"} // UD lies
 
-func newHistory(t testing.TB, dir string) *history {
+func newHistory(t testing.TB, dir string) *chronicle {
 	t.Helper()
-	h := &history{t: t, dir: dir, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), holding: map[cloudcrowd.WorkerID][]cloudcrowd.Progress{}}
+	h := &chronicle{t: t, dir: dir, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), holding: map[cloudcrowd.WorkerID][]cloudcrowd.Progress{}}
 	var err error
 	if h.db, err = sqlite.Open(t.Context(), filepath.Join(dir, databaseFile), sqlite.Options{}); err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func newHistory(t testing.TB, dir string) *history {
 }
 
 // start opens a Task Manager, as after a crash.
-func (h *history) start() {
+func (h *chronicle) start() {
 	h.t.Helper()
 	h.m = taskmanager.New(taskmanager.Config{Store: h.db, Blobs: h.blobs, Courier: h, Signer: noSigner{}, Operator: OperatorAccount, Now: func() time.Time { return h.now },
 		Seed: &[32]byte{7}, Perform: func(work func()) { work() }, Unpaused: true, Merge: Merge})
@@ -85,14 +85,14 @@ func (noSigner) Upload(cloudcrowd.AttemptID, cloudcrowd.WorkerID, int64, time.Ti
 }
 
 // Send implements taskmanager.Courier.
-func (h *history) Send(w cloudcrowd.WorkerID, d cloudcrowd.Down) error {
+func (h *chronicle) Send(w cloudcrowd.WorkerID, d cloudcrowd.Down) error {
 	for _, l := range d.Leases {
 		h.leased = append(h.leased, held{w, l})
 	}
 	return nil
 }
 
-func (h *history) step() {
+func (h *chronicle) step() {
 	h.t.Helper()
 	h.now = h.now.Add(time.Second)
 	for _, id := range machines {
@@ -113,7 +113,7 @@ func (h *history) step() {
 }
 
 // run does a lease: it prints its arguments, or fails if told so, or lies.
-func (h *history) run(l held) cloudcrowd.Result {
+func (h *chronicle) run(l held) cloudcrowd.Result {
 	h.t.Helper()
 	r := cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Usage: cloudcrowd.Usage{CPUSeconds: 0.4, WallSeconds: 0.5, PeakMemoryBytes: 1 << 20}}
 	if slices.Contains(l.lease.Payload.Args, "fail") {
@@ -137,7 +137,7 @@ func (h *history) run(l held) cloudcrowd.Result {
 }
 
 // decide runs a decision and waits for its commit.
-func (h *history) decide(what func(*lifecycle.Decider) error) {
+func (h *chronicle) decide(what func(*lifecycle.Decider) error) {
 	h.t.Helper()
 	h.m.Inject(what, func(err error) {
 		if err != nil {
@@ -147,7 +147,7 @@ func (h *history) decide(what func(*lifecycle.Decider) error) {
 	h.step()
 }
 
-func (h *history) submit(name string, args ...string) cloudcrowd.JobID {
+func (h *chronicle) submit(name string, args ...string) cloudcrowd.JobID {
 	h.t.Helper()
 	module, err := blob.PutBytes(h.t.Context(), h.blobs, []byte("module"))
 	if err != nil {
@@ -165,7 +165,7 @@ func (h *history) submit(name string, args ...string) cloudcrowd.JobID {
 }
 
 // live makes jobs of every fate: done, failed, cancelled, and one that runs with leases out when the server dies. each is called after every step.
-func (h *history) live(each func()) {
+func (h *chronicle) live(each func()) {
 	h.t.Helper()
 	steps := func(n int) {
 		for range n {

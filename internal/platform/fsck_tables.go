@@ -9,6 +9,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/ledger"
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/history"
 	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
 )
 
@@ -23,18 +24,33 @@ func (c *checker) checkTables() error {
 		return nil
 	}
 	wrong := map[string][]byte{}
-	for _, table := range []string{"jobs", "tasks", "attempts", "charges", "records"} {
-		err := c.db.Tables(c.ctx, table, func(r sqlite.TableRow) error {
-			if it := tableItem(r); !c.tables.found(it) {
-				c.wrong(wrong, it.subject, it.doc)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	err := c.db.Tables(c.ctx, func(r sqlite.TableRow) error {
+		if it := tableItem(r); !c.tables.found(it) {
+			c.wrong(wrong, it.subject, it.doc)
 		}
+		return nil
+	}, c.damage) // what a damaged segment held is missing
+	if err != nil {
+		return err
 	}
-	return c.explain(c.tables, wrong, "the tables", c.derived)
+	if err := c.explain(c.tables, wrong, "the tables", c.derived); err != nil {
+		return err
+	}
+	return c.checkListings()
+}
+
+// checkListings holds that every list by time leads to all segments that hold something of it.
+func (c *checker) checkListings() error {
+	var missing, foreign []string
+	err := c.db.Listings(c.ctx, func(l history.Listing) { missing = append(missing, l.String()) }, func(l history.Listing) { foreign = append(foreign, l.String()) })
+	slices.Sort(missing)
+	for _, l := range missing {
+		c.fault(l, "it is not listed there as it should be")
+	}
+	for _, l := range foreign {
+		c.fault(l, "it is listed there, but holds nothing of it, or not at these times")
+	}
+	return err
 }
 
 // checkLedger compares transfers, accounts and holds with those that follow from the journals.

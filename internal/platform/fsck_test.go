@@ -14,6 +14,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/history"
 	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
 )
 
@@ -85,14 +86,10 @@ func TestFsckBesideServer(t *testing.T) {
 func TestFsckNames(t *testing.T) {
 	t.Parallel()
 	dir, db := aHistory(t)
-	for _, change := range []string{
-		"UPDATE workers SET name = 'renamed ' || id",
-		`UPDATE tasks SET doc = replace(doc, '"label":"', '"label":"in \"other\" words: ')`,
-	} {
-		if _, err := db.Exec(change); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := db.Exec("UPDATE workers SET name = 'renamed ' || id"); err != nil {
+		t.Fatal(err)
 	}
+	eachTask(func(v *cloudcrowd.Task) { v.Label = `in "other" words: ` + v.Label })(t, dir, db)
 	mustBeClean(t, check(t, dir, FsckOptions{}))
 }
 
@@ -106,11 +103,15 @@ func TestFsckProjectionBehind(t *testing.T) {
 		}
 	}
 	mustBeClean(t, check(t, dir, FsckOptions{}))
-	for _, text := range []string{"UPDATE shards SET projected = 0", "DELETE FROM tasks", "DELETE FROM attempts WHERE n = 1", "DELETE FROM jobs"} {
+	for _, text := range []string{"UPDATE shards SET projected = 0", "DELETE FROM jobs"} {
 		if _, err := db.Exec(text); err != nil {
 			t.Fatal(err)
 		}
 	}
+	alterSegments(func(s *history.Segment) {
+		s.Tasks = nil
+		s.Attempts = slices.DeleteFunc(s.Attempts, func(a cloudcrowd.Attempt) bool { return a.ID.N == 1 })
+	})(t, dir, db)
 	mustBeClean(t, check(t, dir, FsckOptions{}))
 }
 
@@ -135,11 +136,9 @@ func TestFsckFindsDamage(t *testing.T) {
 		}
 	}
 	aBlob := func(t *testing.T, dir string, db *sql.DB) string {
-		var doc string
-		value(t, db, "SELECT doc FROM tasks LIMIT 1", &doc)
-		var task cloudcrowd.Task
-		if err := json.Unmarshal([]byte(doc), &task); err != nil || len(task.Outputs) == 0 {
-			t.Fatal(doc, err)
+		task := openSegments(t, db)[0].Tasks[0]
+		if len(task.Outputs) == 0 {
+			t.Fatal(task)
 		}
 		d := string(task.Outputs[0].Digest)
 		return filepath.Join(dir, blobFolder, d[:2], d[2:])
@@ -164,24 +163,53 @@ func TestFsckFindsDamage(t *testing.T) {
 			value(t, db, "SELECT epoch, at, count, events FROM journal WHERE key = 2", &r.Epoch, &r.At, &r.Count, &r.Events)
 			run("UPDATE journal SET epoch = ?, at = ?, count = ?, events = ?, sum = ? WHERE key = 3", r.Epoch, r.At, r.Count, r.Events, r.Sum(0))(t, "", db)
 		}, "journal row 0/3", "twice"},
-		"balance":               {run("UPDATE accounts SET balance = balance + 5 WHERE id = 'anna'"), "account anna", "its transfers make"},
-		"sum":                   {run("UPDATE accounts SET balance = balance + 5 WHERE id = 'anna'"), "the ledger", "make 5"},
-		"below zero":            {run("UPDATE accounts SET balance = -1 WHERE id = 'fee'"), "account fee", "below zero"},
-		"held":                  {run("UPDATE accounts SET held = held + 1 WHERE id = 'anna'"), "account anna", "its holds make"},
-		"account gone":          {run("DELETE FROM accounts WHERE id = 'owner0'"), "account owner0", "its balance is 0"},
-		"account invented":      {run("INSERT INTO accounts VALUES ('mallory', 7, 0)"), "account mallory", "its balance is 7, its transfers make 0"},
-		"transfer gone":         {run("DELETE FROM transfers WHERE seq = 1"), "transfer 0-1-0", "missing"},
-		"transfer altered":      {run("UPDATE transfers SET amount = amount + 1 WHERE seq = 1"), "transfer 0-1-0", "its amount_microcredits is 10000001, the journal says 10000000"},
-		"transfer invented":     {run("INSERT INTO transfers VALUES (0, 1, 9, 'issue', 'issuer', 'mallory', 5, '', 1, '')"), "transfer 0-1-9", "does not know"},
-		"hold gone":             {run("DELETE FROM holds WHERE state = 'pending'"), "hold of job", "missing"},
-		"hold altered":          {run("UPDATE holds SET posted = posted + 1 WHERE state = 'voided' AND posted > 0"), "hold of job", "the journal says"},
-		"task gone":             {run("DELETE FROM tasks WHERE idx = 1"), "task j", "missing"},
-		"task altered":          {run(`UPDATE tasks SET doc = replace(doc, '"state":"done"', '"state":"failed"')`), "task j", `its state is "failed", the journal says "done"`},
-		"task moved":            {run("UPDATE tasks SET idx = 77 WHERE idx = 1"), "task j", "does not know"},
-		"charge gone":           {run("DELETE FROM charges WHERE idx = 1"), "charge of attempt j", "missing"},
-		"charge altered":        {run("UPDATE charges SET gross = gross + 1"), "charge of attempt j", "its gross is"},
-		"attempt gone":          {run("DELETE FROM attempts WHERE idx = 1"), "attempt j", "missing"},
-		"attempt of another":    {run("UPDATE attempts SET worker = 'UX'"), "attempt j", `its worker is "UX"`},
+		"balance":           {run("UPDATE accounts SET balance = balance + 5 WHERE id = 'anna'"), "account anna", "its transfers make"},
+		"sum":               {run("UPDATE accounts SET balance = balance + 5 WHERE id = 'anna'"), "the ledger", "make 5"},
+		"below zero":        {run("UPDATE accounts SET balance = -1 WHERE id = 'fee'"), "account fee", "below zero"},
+		"held":              {run("UPDATE accounts SET held = held + 1 WHERE id = 'anna'"), "account anna", "its holds make"},
+		"account gone":      {run("DELETE FROM accounts WHERE id = 'owner0'"), "account owner0", "its balance is 0"},
+		"account invented":  {run("INSERT INTO accounts VALUES ('mallory', 7, 0)"), "account mallory", "its balance is 7, its transfers make 0"},
+		"transfer gone":     {run("DELETE FROM transfers WHERE seq = 1"), "transfer 0-1-0", "missing"},
+		"transfer altered":  {run("UPDATE transfers SET amount = amount + 1 WHERE seq = 1"), "transfer 0-1-0", "its amount_microcredits is 10000001, the journal says 10000000"},
+		"transfer invented": {run("INSERT INTO transfers VALUES (0, 1, 9, 'issue', 'issuer', 'mallory', 5, '', 1, '')"), "transfer 0-1-9", "does not know"},
+		"hold gone":         {run("DELETE FROM holds WHERE state = 'pending'"), "hold of job", "missing"},
+		"hold altered":      {run("UPDATE holds SET posted = posted + 1 WHERE state = 'voided' AND posted > 0"), "hold of job", "the journal says"},
+		"task gone":         {withoutTask(1, true, false, false), "task j", "missing"},
+		"task altered":      {eachTask(func(v *cloudcrowd.Task) { v.State = "failed" }), "task j", `its state is "failed", the journal says "done"`},
+		"task moved": {alterSegments(func(s *history.Segment) {
+			if len(s.Tasks) > 1 {
+				s.Tasks[1].ID.Index = 77
+			}
+		}), "task j", "does not know"},
+		"charge gone":    {withoutTask(1, false, false, true), "charge of attempt j", "missing"},
+		"charge altered": {eachCharge(func(v *cloudcrowd.Charge) { v.Gross++ }), "charge of attempt j", "its gross is"},
+		"charge doubled": {alterSegments(func(s *history.Segment) {
+			for _, v := range s.Charges {
+				v.Attempt.N += 50
+				s.Charges = append(s.Charges, v)
+			}
+		}), "charge of attempt j", "does not know"},
+		"attempt gone":                     {withoutTask(1, false, true, false), "attempt j", "missing"},
+		"attempt of another":               {eachAttempt(func(v *cloudcrowd.Attempt) { v.Worker = "UX" }), "attempt j", `its worker is "UX"`},
+		"attempt's result":                 {eachAttempt(func(v *cloudcrowd.Attempt) { v.Result = nil }), "attempt j", "its result is nothing, the journal says {"},
+		"attempts of another shard":        {alterSegments(func(s *history.Segment) { s.Shard = 4 }), "attempt j", "its shard is 4, the journal says 0"},
+		"segment gone":                     {run("DELETE FROM segments WHERE seq = (SELECT min(seq) FROM segments)"), "task j", "missing"},
+		"segment gone, its listings there": {run("DELETE FROM segments WHERE seq = (SELECT min(seq) FROM segments)"), "attempts of worker UA: segment of tasks j", "holds nothing of it"},
+		"segment byte": {func(t *testing.T, _ string, db *sql.DB) {
+			var b []byte
+			value(t, db, "SELECT bytes FROM segments LIMIT 1", &b)
+			b[len(b)/2] ^= 1
+			run("UPDATE segments SET bytes = ? WHERE (job, stage, block, seq, part) = (SELECT job, stage, block, seq, part FROM segments LIMIT 1)", b)(t, "", db)
+		}, "segment of tasks j", "checksum"},
+		"segment byte names what is lost": {func(t *testing.T, _ string, db *sql.DB) {
+			run("UPDATE segments SET bytes = x'00' WHERE (job, stage, block, seq, part) = (SELECT job, stage, block, seq, part FROM segments LIMIT 1)")(t, "", db)
+		}, "task j", "missing"},
+		"segment moved":         {run("UPDATE segments SET block = block + 1"), "segment of tasks j", "checksum"},
+		"segment renamed":       {run("UPDATE segments SET seq = seq + 1000"), "segment of tasks j", "checksum"},
+		"listing gone":          {run("DELETE FROM listings WHERE kind = 5 AND id = 'UA'"), "attempts of worker UA: segment of tasks j", "not listed"},
+		"listing invented":      {run("INSERT INTO listings SELECT kind, 'UX', level, latest, job, stage, block, seq, part, earliest, shard FROM listings WHERE kind = 5 LIMIT 1"), "attempts of worker UX: segment", "holds nothing"},
+		"listing altered":       {run("UPDATE listings SET latest = latest - 1 WHERE kind = 0"), "all charges: segment", "not listed"},
+		"listing's level":       {run("UPDATE listings SET level = level + 1 WHERE kind = 3"), "charges for account owner", "not listed"},
 		"job gone":              {run("DELETE FROM jobs"), "job j", "missing"},
 		"job altered":           {run("UPDATE jobs SET state = 'done' WHERE state = 'cancelled'"), "job j", `its state is "done", the journal says "cancelled"`},
 		"job of another":        {run("UPDATE jobs SET account = 'mallory'"), "job j", "mallory"},
@@ -342,14 +370,12 @@ func alterSnapshot(change func(*lifecycle.State)) func(*testing.T, string, *sql.
 func TestFsckNotes(t *testing.T) {
 	t.Parallel()
 	dir, db := aHistory(t)
-	var doc string
-	if err := db.QueryRow(`SELECT doc FROM attempts WHERE doc LIKE '%"log":%' LIMIT 1`).Scan(&doc); err != nil {
-		t.Fatal(err)
+	list := openSegments(t, db)[0].Attempts
+	i := slices.IndexFunc(list, func(a cloudcrowd.Attempt) bool { return a.Result != nil && a.Result.Log != "" })
+	if i < 0 {
+		t.Fatal("no attempt has a log")
 	}
-	var a cloudcrowd.Attempt
-	if err := json.Unmarshal([]byte(doc), &a); err != nil {
-		t.Fatal(err)
-	}
+	a := list[i]
 	path := func(d cloudcrowd.Digest) string { return filepath.Join(dir, blobFolder, string(d[:2]), string(d[2:])) }
 	if err := os.Remove(path(a.Result.Log)); err != nil {
 		t.Fatal(err)

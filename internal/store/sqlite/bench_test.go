@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"testing"
 
@@ -35,14 +36,25 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkProject measures the projection of 100 finished tasks with two attempts and charges each.
+// BenchmarkProject measures the projection of finished tasks: of a hundred with two attempts and charges each, as a server does it that has little to
+// do, and of five thousand with one of each, as one does it that has much; the figures are per task.
 func BenchmarkProject(b *testing.B) {
+	for _, c := range []struct{ tasks, attempts int }{{100, 2}, {5000, 1}} {
+		b.Run(fmt.Sprintf("tasks=%d,attempts=%d", c.tasks, c.attempts), func(b *testing.B) { benchmarkProject(b, c.tasks, c.attempts) })
+	}
+}
+
+func benchmarkProject(b *testing.B, tasks, attempts int) {
 	s := open(b, b.TempDir())
 	s.options.ProjectedRows = 256
 	h, err := s.Acquire(b.Context(), 0)
 	if err != nil {
 		b.Fatal(err)
 	}
+	digest := func(a, b int64) cloudcrowd.Digest {
+		return cloudcrowd.Digest(fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, a, b))))
+	}
+	b.ReportAllocs()
 	seq := int64(0)
 	for b.Loop() {
 		b.StopTimer()
@@ -51,14 +63,21 @@ func BenchmarkProject(b *testing.B) {
 			b.Fatal(err)
 		}
 		p := store.Projected{From: seq - 1, To: seq}
-		for i := range 100 {
-			task := cloudcrowd.TaskID{Job: "j0000000000000000", Index: int32(seq)*100 + int32(i)}
-			p.Tasks = append(p.Tasks, cloudcrowd.Task{ID: task, State: cloudcrowd.TaskDone, Label: "bases 0–147,455"})
-			for n := range int32(2) {
-				id := cloudcrowd.AttemptID{Task: task, N: n + 1}
-				worker := cloudcrowd.WorkerID(fmt.Sprint("U", (i+int(n))%16))
-				p.Attempts = append(p.Attempts, cloudcrowd.Attempt{ID: id, Worker: worker, EndedAt: cloudcrowd.Time(seq), Result: &cloudcrowd.Result{Outcome: cloudcrowd.Succeeded}})
-				p.Charges = append(p.Charges, cloudcrowd.Charge{Attempt: id, Worker: worker, Requester: "anna", Owner: "bert", At: cloudcrowd.Time(seq)})
+		for i := range tasks {
+			index := int32(seq)*int32(tasks) + int32(i)
+			id := cloudcrowd.TaskID{Job: "j0000000000000000", Index: index}
+			outputs := []cloudcrowd.OutputFile{{Path: "out", Digest: digest(seq, int64(i)), SizeBytes: 12}}
+			now := cloudcrowd.Time(1<<50 + 20*int64(index))
+			p.Tasks = append(p.Tasks, cloudcrowd.Task{ID: id, Job: id.Job, Stage: "work", Index: index, State: cloudcrowd.TaskDone, Unit: cloudcrowd.Unit{Lo: int64(index), Hi: int64(index) + 1},
+				Label: fmt.Sprint("unit ", index), Quorum: attempts, Canonical: 1, Outputs: outputs, Cost: 12, CreatedAt: now - 1e6, EndedAt: now})
+			for n := range attempts {
+				attempt := cloudcrowd.AttemptID{Task: id, N: int32(n) + 1}
+				worker := cloudcrowd.WorkerID(fmt.Sprintf("U%055d", (i+n)%16))
+				p.Attempts = append(p.Attempts, cloudcrowd.Attempt{ID: attempt, Stage: "work", Worker: worker, WorkerName: fmt.Sprint("machine ", (i+n)%16), State: cloudcrowd.AttemptAccepted,
+					LeasedAt: now - 5e5, EndedAt: now, ResultDigest: digest(seq, -int64(i)), Charge: 12, Verdict: "agreed",
+					Result: &cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Outputs: outputs, Usage: cloudcrowd.Usage{CPUSeconds: float64(i) / 1000, WallSeconds: float64(i) / 999, PeakMemoryBytes: 1 << 20}},
+					Why:    cloudcrowd.Why{FinishSeconds: float64(i) / 7, WaitSeconds: 0.5, RunSeconds: float64(i) / 11, Candidates: 16, Purpose: "first"}})
+				p.Charges = append(p.Charges, cloudcrowd.Charge{Attempt: attempt, Worker: worker, Requester: "anna", Owner: "bert", Gross: 12, Fee: 1, CoreSeconds: float64(i) / 1000, At: now, Seq: seq})
 			}
 		}
 		b.StartTimer()
@@ -66,4 +85,5 @@ func BenchmarkProject(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(tasks), "ns/task")
 }

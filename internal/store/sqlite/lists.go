@@ -66,128 +66,48 @@ func (s *Store) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]st
 	return list, next, nil
 }
 
-type taskKey struct {
-	Stage int32 `json:"s"`
-	Index int32 `json:"i"`
-	N     int32 `json:"n,omitempty"`
-}
-
 // Tasks implements store.Projections.
 func (s *Store) Tasks(ctx context.Context, job cloudcrowd.JobID, stage int32, p store.Page) ([]cloudcrowd.Task, string, error) {
-	var after taskKey
-	more, err := store.DecodeCursor("tasks", p.Cursor, &after)
-	if err != nil {
-		return nil, "", err
-	}
-	var q query
-	q.and("job = ?", job)
-	if stage >= 0 {
-		q.and("stage = ?", stage)
-	}
-	if more {
-		q.and("(stage, idx) > (?, ?)", after.Stage, after.Index)
-	}
-	var list []cloudcrowd.Task
-	err = s.each(ctx, q.text("SELECT doc FROM tasks", "stage, idx", p.Size()+1), q.args, func(scan scanner) error {
-		var doc string
-		var t cloudcrowd.Task
-		if err := scan(&doc); err != nil {
-			return err
-		}
-		if err := decode(doc, "a task of job", job, &t); err != nil {
-			return err
-		}
-		list = append(list, t)
-		return nil
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	list, next := page(list, p, "tasks", func(t cloudcrowd.Task) any { return taskKey{t.ID.Stage, t.ID.Index, 0} })
-	return list, next, nil
+	return s.history.Tasks(ctx, job, stage, p)
 }
 
 // Task implements store.Projections.
-func (s *Store) Task(ctx context.Context, id cloudcrowd.TaskID) (t cloudcrowd.Task, err error) {
-	var doc string
-	found, err := s.one(ctx, "SELECT doc FROM tasks WHERE job = ? AND stage = ? AND idx = ?", []any{id.Job, id.Stage, id.Index}, &doc)
-	if err != nil {
-		return t, err
+func (s *Store) Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Task, error) {
+	t, found, err := s.history.Task(ctx, id)
+	if err == nil && !found {
+		err = notFound("finished task", id.String())
 	}
-	if !found {
-		return t, notFound("finished task", id.String())
-	}
-	if err := decode(doc, "task", id, &t); err != nil {
-		return t, err
-	}
-	t.Attempts, err = s.attempts(ctx, "SELECT doc FROM attempts WHERE job = ? AND stage = ? AND idx = ? ORDER BY n", []any{id.Job, id.Stage, id.Index})
 	return t, err
-}
-
-func (s *Store) attempts(ctx context.Context, text string, args []any) (list []cloudcrowd.Attempt, err error) {
-	err = s.each(ctx, text, args, func(scan scanner) error {
-		var doc string
-		var a cloudcrowd.Attempt
-		if err := scan(&doc); err != nil {
-			return err
-		}
-		if err := decode(doc, "an attempt of", args[0], &a); err != nil {
-			return err
-		}
-		list = append(list, a)
-		return nil
-	})
-	return list, err
 }
 
 // JobAttempts implements store.Projections.
 func (s *Store) JobAttempts(ctx context.Context, job cloudcrowd.JobID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
-	var after taskKey
-	more, err := store.DecodeCursor("job-attempts", p.Cursor, &after)
-	if err != nil {
-		return nil, "", err
-	}
-	var q query
-	q.and("job = ?", job)
-	if more {
-		q.and("(stage, idx, n) > (?, ?, ?)", after.Stage, after.Index, after.N)
-	}
-	list, err := s.attempts(ctx, q.text("SELECT doc FROM attempts", "stage, idx, n", p.Size()+1), q.args)
-	if err != nil {
-		return nil, "", err
-	}
-	list, next := page(list, p, "job-attempts", func(a cloudcrowd.Attempt) any { return taskKey{a.ID.Task.Stage, a.ID.Task.Index, a.ID.N} })
-	return list, next, nil
-}
-
-// attemptKey orders attempts and charges by time, newest first.
-type attemptKey struct {
-	At cloudcrowd.Time      `json:"t"`
-	ID cloudcrowd.AttemptID `json:"i"`
-}
-
-// before adds the condition that a row comes after the key in a list that is newest first.
-func (k attemptKey) before(q *query, column string) {
-	t := k.ID.Task
-	q.and("("+column+", job, stage, idx, n) < (?, ?, ?, ?, ?)", k.At, t.Job, t.Stage, t.Index, k.ID.N)
+	return s.history.JobAttempts(ctx, job, p)
 }
 
 // WorkerAttempts implements store.Projections.
 func (s *Store) WorkerAttempts(ctx context.Context, w cloudcrowd.WorkerID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
-	var after attemptKey
-	more, err := store.DecodeCursor("worker-attempts", p.Cursor, &after)
-	if err != nil {
-		return nil, "", err
-	}
-	var q query
-	q.and("worker = ?", w)
-	if more {
-		after.before(&q, "ended_at")
-	}
-	list, err := s.attempts(ctx, q.text("SELECT doc FROM attempts", "ended_at DESC, job DESC, stage DESC, idx DESC, n DESC", p.Size()+1), q.args)
-	if err != nil {
-		return nil, "", err
-	}
-	list, next := page(list, p, "worker-attempts", func(a cloudcrowd.Attempt) any { return attemptKey{a.EndedAt, a.ID} })
-	return list, next, nil
+	return s.history.WorkerAttempts(ctx, w, p)
+}
+
+// Charges implements store.Projections.
+func (s *Store) Charges(ctx context.Context, f store.ChargeFilter, p store.Page) ([]cloudcrowd.Charge, string, error) {
+	return s.history.Charges(ctx, f, p)
+}
+
+// Records implements store.Projections.
+func (s *Store) Records(ctx context.Context) (list []store.RecordRow, err error) {
+	err = s.each(ctx, "SELECT worker, doc FROM records ORDER BY worker", nil, func(scan scanner) error {
+		var r store.RecordRow
+		var doc string
+		if err := scan(&r.Worker, &doc); err != nil {
+			return err
+		}
+		if err := decode(doc, "record of worker", r.Worker, &r.Record); err != nil {
+			return err
+		}
+		list = append(list, r)
+		return nil
+	})
+	return list, err
 }

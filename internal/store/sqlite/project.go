@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/history"
 )
 
 // ProjectedTo implements store.Projections.
@@ -13,105 +14,131 @@ func (s *Store) ProjectedTo(ctx context.Context, shard int) (seq int64, err erro
 	return seq, err
 }
 
+// projectedBytes bounds the segments of one transaction of Project.
+const projectedBytes = 1 << 20
+
 // Project implements store.Projections. A long stretch is written in several transactions, so that commits do not wait for all of it; the
-// last one moves ProjectedTo. Attempts come before their tasks and tasks before their jobs: what a reader finds, he finds whole.
+// last one moves ProjectedTo. Tasks come before their jobs: what a reader finds, he finds whole. Everything is encoded before a transaction begins.
 func (s *Store) Project(ctx context.Context, p store.Projected) error {
-	rows, err := projectedRows(p)
-	if err != nil {
-		return err
+	if p.To < p.From {
+		return store.ErrFenced
 	}
-	for {
-		part := rows[:min(s.options.ProjectedRows, len(rows))]
-		rows = rows[len(part):]
-		last := len(rows) == 0
-		err := s.writeLazily(ctx, func(w *writer) error {
-			var at int64
-			if _, err := w.row("SELECT projected FROM shards WHERE shard = ?", []any{p.Shard}, &at); err != nil {
+	b := projection{s: s, ctx: ctx, p: p}
+	for _, seg := range history.Cut(p) {
+		if s.merges.due(&seg) {
+			m, err := s.merge(ctx, seg.Place, p.From)
+			if err != nil {
 				return err
 			}
-			if at != p.From {
-				return store.ErrFenced
-			}
-			for _, r := range part {
-				if _, err := w.exec(r.text, r.args...); err != nil {
+			if m != nil {
+				if err := b.add(m.write, m.rows(), len(m.to.Bytes)); err != nil {
 					return err
 				}
 			}
-			if !last {
-				return nil
-			}
-			n, err := w.exec("UPDATE shards SET projected = ?1 WHERE shard = ?2 AND head >= ?1", p.To, p.Shard)
-			if err == nil && n != 1 {
-				return store.ErrFenced // ahead of the journal
-			}
-			return err
-		})
-		if err != nil || last {
+		}
+		stored, listings := seg.Stored(), seg.Listings()
+		if err := b.add(func(w *writer) error { return w.putSegment(stored, listings) }, 1+len(listings), len(stored.Bytes)); err != nil {
 			return err
 		}
 	}
-}
-
-// change is one statement of a projection.
-type change struct {
-	text string
-	args []any
+	for _, j := range p.Jobs {
+		args, err := jobArgs(p.Shard, &j)
+		if err != nil {
+			return err
+		}
+		if err := b.add(statement(putJob, args), 1, len(j.Detail)); err != nil {
+			return err
+		}
+	}
+	for _, r := range p.Records {
+		args, err := recordArgs(p.Shard, &r)
+		if err != nil {
+			return err
+		}
+		if err := b.add(statement(putRecord, args), 1, 0); err != nil {
+			return err
+		}
+	}
+	return b.flush(true)
 }
 
 const (
-	putAttempt = "INSERT OR REPLACE INTO attempts (job, stage, idx, n, shard, worker, ended_at, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-	putCharge  = "INSERT OR REPLACE INTO charges (job, stage, idx, n, worker, requester, owner, gross, fee, core_seconds, at, shard, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	putTask    = "INSERT OR REPLACE INTO tasks (job, stage, idx, shard, doc) VALUES (?, ?, ?, ?, ?)"
+	putSegment = "INSERT INTO segments (job, stage, block, seq, part, shard, items, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+	putListing = "INSERT OR REPLACE INTO listings (kind, id, level, latest, job, stage, block, seq, part, earliest, shard) VALUES "
 	putJob     = "INSERT OR REPLACE INTO jobs (id, shard, account, state, submitted_at, search, summary, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 	putRecord  = "INSERT OR REPLACE INTO records (worker, shard, doc) VALUES (?, ?, ?)"
 )
 
-func projectedRows(p store.Projected) ([]change, error) {
-	if p.To < p.From {
-		return nil, store.ErrFenced
+func statement(text string, args []any) func(*writer) error {
+	return func(w *writer) error {
+		_, err := w.exec(text, args...)
+		return err
 	}
-	rows := make([]change, 0, len(p.Attempts)+len(p.Charges)+len(p.Tasks)+len(p.Jobs)+len(p.Records))
-	for _, a := range p.Attempts {
-		doc, err := encode(a)
-		if err != nil {
-			return nil, err
+}
+
+func jobArgs(shard int, j *store.JobRow) ([]any, error) {
+	doc, err := encode(j.Summary)
+	search := strings.ToLower(j.Summary.Name + "\n" + string(j.Summary.ID))
+	return []any{j.Summary.ID, shard, j.Summary.Account, j.Summary.State, j.Summary.SubmittedAt, search, doc, j.Detail}, err
+}
+
+func recordArgs(shard int, r *store.RecordRow) ([]any, error) {
+	doc, err := encode(r.Record)
+	return []any{r.Worker, shard, doc}, err
+}
+
+// projection collects what a stretch writes, and writes it in transactions of a bounded size.
+type projection struct {
+	s           *Store
+	ctx         context.Context
+	p           store.Projected
+	writes      []func(*writer) error // of the next transaction
+	rows, bytes int                   // that they write
+}
+
+// add takes what must be written together, and writes what was collected if that is enough for a transaction.
+func (b *projection) add(write func(*writer) error, rows, bytes int) error {
+	if len(b.writes) > 0 && (b.rows+rows > b.s.options.ProjectedRows || b.bytes+bytes > projectedBytes) {
+		if err := b.flush(false); err != nil {
+			return err
 		}
-		rows = append(rows, change{putAttempt, []any{a.ID.Task.Job, a.ID.Task.Stage, a.ID.Task.Index, a.ID.N, p.Shard, a.Worker, a.EndedAt, doc}})
 	}
-	for _, c := range p.Charges {
-		t := c.Attempt.Task
-		rows = append(rows, change{putCharge, []any{t.Job, t.Stage, t.Index, c.Attempt.N, c.Worker, c.Requester, c.Owner, c.Gross, c.Fee, finite(c.CoreSeconds), c.At, c.Shard, c.Seq}})
-	}
-	for _, t := range p.Tasks {
-		t.Attempts = nil
-		doc, err := encode(t)
-		if err != nil {
-			return nil, err
+	b.writes, b.rows, b.bytes = append(b.writes, write), b.rows+rows, b.bytes+bytes
+	return nil
+}
+
+func (b *projection) flush(last bool) error {
+	err := b.s.writeLazily(b.ctx, func(w *writer) error {
+		var at int64
+		if _, err := w.row("SELECT projected FROM shards WHERE shard = ?", []any{b.p.Shard}, &at); err != nil {
+			return err
 		}
-		rows = append(rows, change{putTask, []any{t.ID.Job, t.ID.Stage, t.ID.Index, p.Shard, doc}})
-	}
-	for _, j := range p.Jobs {
-		doc, err := encode(j.Summary)
-		if err != nil {
-			return nil, err
+		if at != b.p.From {
+			return store.ErrFenced
 		}
-		search := strings.ToLower(j.Summary.Name + "\n" + string(j.Summary.ID))
-		rows = append(rows, change{putJob, []any{j.Summary.ID, p.Shard, j.Summary.Account, j.Summary.State, j.Summary.SubmittedAt, search, doc, j.Detail}})
-	}
-	for _, r := range p.Records {
-		doc, err := encode(r.Record)
-		if err != nil {
-			return nil, err
+		for _, write := range b.writes {
+			if err := write(w); err != nil {
+				return err
+			}
 		}
-		rows = append(rows, change{putRecord, []any{r.Worker, p.Shard, doc}})
-	}
-	return rows, nil
+		if !last {
+			return nil
+		}
+		n, err := w.exec("UPDATE shards SET projected = ?1 WHERE shard = ?2 AND head >= ?1", b.p.To, b.p.Shard)
+		if err == nil && n != 1 {
+			return store.ErrFenced // ahead of the journal
+		}
+		return err
+	})
+	clear(b.writes)
+	b.writes, b.rows, b.bytes = b.writes[:0], 0, 0
+	return err
 }
 
 // ClearProjection implements store.Projections.
 func (s *Store) ClearProjection(ctx context.Context, shard int) error {
 	return s.writeLazily(ctx, func(w *writer) error {
-		for _, table := range []string{"jobs", "tasks", "attempts", "charges", "records"} {
+		for _, table := range []string{"jobs", "segments", "listings", "records"} {
 			if _, err := w.exec("DELETE FROM "+table+" WHERE shard = ?", shard); err != nil {
 				return err
 			}

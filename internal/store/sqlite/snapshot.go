@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
@@ -52,8 +51,7 @@ func quiet(path string) bool {
 
 // openView opens the database and begins the transaction that everything is read in. Its errors are not classified yet.
 func openView(ctx context.Context, path, immutable string) (*Store, error) {
-	s := &Store{path: path, open: true, closed: make(chan struct{})}
-	s.idle = sync.NewCond(&s.life)
+	s := newStore(path)
 	err := s.view(ctx, immutable)
 	if err == nil {
 		err = checkSchema(ctx, s.moment, path)

@@ -21,6 +21,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/filelock"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/history"
 )
 
 // Options tune a store. The zero value is right for a server.
@@ -42,6 +43,8 @@ type Store struct {
 	lazy    *writer    // not synced
 	failed  error      // guarded by turn: why every further write is refused
 	room    checkpoints
+	history *history.Reader
+	merges  merges
 	observe func(text string, args []any) // is shown every statement that reads; nil except in a test
 
 	life   sync.Mutex
@@ -74,13 +77,20 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, options: o, lock: lock, open: true, closed: make(chan struct{})}
-	s.idle = sync.NewCond(&s.life)
+	s := newStore(path)
+	s.options, s.lock = o, lock
 	if err := s.start(ctx); err != nil {
 		s.release()
 		return nil, err
 	}
 	return s, nil
+}
+
+func newStore(path string) *Store {
+	s := &Store{path: path, open: true, closed: make(chan struct{})}
+	s.idle = sync.NewCond(&s.life)
+	s.history = history.NewReader(source{s})
+	return s
 }
 
 func (s *Store) start(ctx context.Context) error {

@@ -1,5 +1,5 @@
 -- +goose Up
--- Truth: shards, snapshots, journal, accounts, transfers, holds, and the directory. Projections: jobs, tasks, attempts, charges, records.
+-- Truth: shards, snapshots, journal, accounts, transfers, holds, and the directory. Projections: jobs, segments, listings, records.
 -- Times are Unix microseconds, amounts micro-credits. doc columns hold the JSON of the Go value named beside them.
 
 CREATE TABLE shards (
@@ -77,48 +77,35 @@ CREATE INDEX jobs_submitted ON jobs (submitted_at, id);
 CREATE INDEX jobs_account ON jobs (account, submitted_at, id);
 CREATE INDEX jobs_state ON jobs (state, submitted_at, id);
 
-CREATE TABLE tasks (
+-- Finished tasks with their attempts and charges: what one stretch of the journal made final in one block of 512 tasks. Package history has the
+-- form of bytes and says what the columns mean.
+CREATE TABLE segments (
     job   TEXT NOT NULL,
     stage INTEGER NOT NULL,
-    idx   INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    seq   INTEGER NOT NULL,
+    part  INTEGER NOT NULL,
     shard INTEGER NOT NULL,
-    doc   TEXT NOT NULL, -- JSON of Task without Attempts
-    PRIMARY KEY (job, stage, idx)
+    items INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (job, stage, block, seq, part)
 ) WITHOUT ROWID;
 
-CREATE TABLE attempts (
+-- For each list by time (kind, id), the segments that hold items of it, and from when to when.
+CREATE TABLE listings (
+    kind     INTEGER NOT NULL,
+    id       TEXT NOT NULL,
+    level    INTEGER NOT NULL, -- by the time between earliest and latest
+    latest   INTEGER NOT NULL,
     job      TEXT NOT NULL,
     stage    INTEGER NOT NULL,
-    idx      INTEGER NOT NULL,
-    n        INTEGER NOT NULL,
+    block    INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    part     INTEGER NOT NULL,
+    earliest INTEGER NOT NULL,
     shard    INTEGER NOT NULL,
-    worker   TEXT NOT NULL,
-    ended_at INTEGER NOT NULL,
-    doc      TEXT NOT NULL, -- JSON of Attempt
-    PRIMARY KEY (job, stage, idx, n)
+    PRIMARY KEY (kind, id, level, latest, job, stage, block, seq, part)
 ) WITHOUT ROWID;
-CREATE INDEX attempts_worker ON attempts (worker, ended_at);
-
-CREATE TABLE charges (
-    job          TEXT NOT NULL,
-    stage        INTEGER NOT NULL,
-    idx          INTEGER NOT NULL,
-    n            INTEGER NOT NULL,
-    worker       TEXT NOT NULL,
-    requester    TEXT NOT NULL,
-    owner        TEXT NOT NULL,
-    gross        INTEGER NOT NULL,
-    fee          INTEGER NOT NULL,
-    core_seconds REAL NOT NULL,
-    at           INTEGER NOT NULL,
-    shard        INTEGER NOT NULL,
-    seq          INTEGER NOT NULL,
-    PRIMARY KEY (job, stage, idx, n)
-) WITHOUT ROWID;
-CREATE INDEX charges_at ON charges (at);
-CREATE INDEX charges_requester ON charges (requester, at);
-CREATE INDEX charges_owner ON charges (owner, at);
-CREATE INDEX charges_worker ON charges (worker, at);
 
 CREATE TABLE records (
     worker TEXT PRIMARY KEY,
