@@ -85,23 +85,30 @@ func Label(spec *cloudcrowd.JobSpec, stage int, u cloudcrowd.Unit) string {
 
 // span names the whole numbers lo..hi-1 of something counted, first and last: "lines 0–99", "line 7".
 func span(plural string, lo, hi int64) string {
+	b := make([]byte, 0, 64)
 	if hi-lo <= 1 {
-		return strings.TrimSuffix(plural, "s") + " " + grouped(lo)
+		b = append(append(b, strings.TrimSuffix(plural, "s")...), ' ')
+		return string(grouped(b, lo))
 	}
-	return plural + " " + grouped(lo) + "–" + grouped(hi-1)
+	b = append(append(b, plural...), ' ')
+	b = append(grouped(b, lo), "–"...)
+	return string(grouped(b, hi-1))
 }
 
 func text(n int64) string { return strconv.FormatInt(n, 10) }
 
-// grouped prints a number with commas between thousands.
-func grouped(n int64) string {
-	s := text(n)
-	first := 0
-	if n < 0 {
-		first = 1
+// grouped appends a number with commas between thousands.
+func grouped(b []byte, n int64) []byte {
+	var digits [20]byte
+	d := strconv.AppendInt(digits[:0], n, 10)
+	if d[0] == '-' {
+		b, d = append(b, '-'), d[1:]
 	}
-	for i := len(s) - 3; i > first; i -= 3 {
-		s = s[:i] + "," + s[i:]
+	for i, c := range d {
+		if i > 0 && (len(d)-i)%3 == 0 {
+			b = append(b, ',')
+		}
+		b = append(b, c)
 	}
-	return s
+	return b
 }

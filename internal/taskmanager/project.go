@@ -2,12 +2,10 @@ package taskmanager
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
-	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
@@ -129,21 +127,50 @@ func (p *projector) flush() error {
 	}
 }
 
+// joined makes one stretch of several that follow one another. Of jobs and records, which are replaced, it keeps the last version alone.
+func joined(batch []store.Projected) store.Projected {
+	if len(batch) == 1 {
+		return batch[0]
+	}
+	all := store.Projected{Shard: batch[0].Shard, From: batch[0].From, To: batch[len(batch)-1].To}
+	var tasks, attempts, charges int
+	for i := range batch {
+		tasks, attempts, charges = tasks+len(batch[i].Tasks), attempts+len(batch[i].Attempts), charges+len(batch[i].Charges)
+	}
+	all.Tasks, all.Attempts, all.Charges = make([]cloudcrowd.Task, 0, tasks), make([]cloudcrowd.Attempt, 0, attempts), make([]cloudcrowd.Charge, 0, charges)
+	jobs, records := map[cloudcrowd.JobID]int{}, map[cloudcrowd.WorkerID]int{}
+	for i := range batch {
+		b := &batch[i]
+		all.Tasks, all.Attempts, all.Charges = append(all.Tasks, b.Tasks...), append(all.Attempts, b.Attempts...), append(all.Charges, b.Charges...)
+		for _, j := range b.Jobs {
+			all.Jobs = replaced(all.Jobs, jobs, j.Summary.ID, j)
+		}
+		for _, r := range b.Records {
+			all.Records = replaced(all.Records, records, r.Worker, r)
+		}
+	}
+	return all
+}
+
+// replaced puts a value in the place of the earlier one with its key, or at the end; at knows the places.
+func replaced[K comparable, V any](list []V, at map[K]int, key K, v V) []V {
+	if i, ok := at[key]; ok {
+		list[i] = v
+		return list
+	}
+	at[key] = len(list)
+	return append(list, v)
+}
+
 func (p *projector) write(batch []store.Projected, snap snapshot) error {
 	ctx := context.Background()
 	if len(batch) > 0 {
-		all := store.Projected{Shard: p.m.cfg.Shard, From: batch[0].From, To: batch[len(batch)-1].To}
-		for _, b := range batch {
-			all.Jobs = append(all.Jobs, b.Jobs...)
-			all.Tasks = append(all.Tasks, b.Tasks...)
-			all.Attempts = append(all.Attempts, b.Attempts...)
-			all.Charges = append(all.Charges, b.Charges...)
-			all.Records = append(all.Records, b.Records...)
-		}
+		all := joined(batch)
 		if err := p.m.cfg.Store.Project(ctx, all); err != nil {
 			return err
 		}
 		p.mu.Lock()
+		clear(batch) // the array lives on
 		p.pending = p.pending[len(batch):]
 		p.to = all.To
 		p.mu.Unlock()
@@ -160,64 +187,6 @@ func (p *projector) write(batch []store.Projected, snap snapshot) error {
 		p.mu.Unlock()
 	}
 	return nil
-}
-
-// rowsOf derives what one journal row did to the readable tables from the state after it.
-func rowsOf(m *Manager, st *lifecycle.State, seq int64, at cloudcrowd.Time, out *lifecycle.Out) store.Projected {
-	p := store.Projected{Shard: st.Shard, From: seq - 1, To: seq}
-	for _, c := range out.Charges {
-		c.Shard, c.Seq = st.Shard, seq
-		p.Charges = append(p.Charges, c)
-	}
-	seen := map[cloudcrowd.WorkerID]bool{}
-	for _, w := range out.Records {
-		if !seen[w] {
-			seen[w] = true
-			p.Records = append(p.Records, store.RecordRow{Worker: w, Record: st.Record(w)})
-		}
-	}
-	tasks := map[cloudcrowd.TaskID]bool{}
-	for _, id := range out.Tasks {
-		if j, _, t := st.FindTask(id); t != nil && !tasks[id] && (t.State == cloudcrowd.TaskDone || t.State == cloudcrowd.TaskFailed) {
-			tasks[id] = true
-			p.Tasks = append(p.Tasks, taskView(m, j, id, t, false))
-		}
-	}
-	attempts := map[cloudcrowd.AttemptID]bool{}
-	addAttempt := func(id cloudcrowd.AttemptID) {
-		if j, _, _, a := st.Find(id); a != nil && !attempts[id] {
-			attempts[id] = true
-			p.Attempts = append(p.Attempts, attemptView(m, j, id, a, nil))
-		}
-	}
-	for _, id := range out.Attempts {
-		addAttempt(id)
-	}
-	for _, c := range out.Charges { // deferred charges settle attempts that were final before
-		addAttempt(c.Attempt)
-	}
-	jobs := map[cloudcrowd.JobID]bool{}
-	for _, id := range out.Jobs {
-		if j := st.Jobs[id]; j != nil && !jobs[id] {
-			jobs[id] = true
-			full := jobView(m, st, j, at, nil)
-			detail, _ := json.Marshal(full) // plain values: cannot fail
-			p.Jobs = append(p.Jobs, store.JobRow{Summary: full.JobSummary, Detail: detail})
-			if j.State.Ended() {
-				// Tasks that never became final are part of its history too.
-				for si, stage := range j.Stages {
-					for ti, t := range stage.Tasks {
-						id := cloudcrowd.TaskID{Job: j.ID, Stage: int32(si), Index: int32(ti)}
-						if (t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning) && !tasks[id] {
-							tasks[id] = true
-							p.Tasks = append(p.Tasks, taskView(m, j, id, t, false))
-						}
-					}
-				}
-			}
-		}
-	}
-	return p
 }
 
 // wait blocks until the tables contain journal row seq.

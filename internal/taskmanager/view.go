@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -207,16 +208,21 @@ func taskView(m *Manager, j *lifecycle.Job, id cloudcrowd.TaskID, t *lifecycle.T
 
 func label(j *lifecycle.Job, id cloudcrowd.TaskID, t *lifecycle.Task) string {
 	if j.Spec.Stages[id.Stage].Merge != nil {
-		return fmt.Sprintf("level %d, parts %d–%d", t.Level, t.Unit.Lo, t.Unit.Hi-1)
+		return "level " + strconv.FormatInt(int64(t.Level), 10) + ", parts " + strconv.FormatInt(t.Unit.Lo, 10) + "–" + strconv.FormatInt(t.Unit.Hi-1, 10)
 	}
 	return decompose.Label(&j.Spec, int(id.Stage), t.Unit)
 }
 
 func attemptView(m *Manager, j *lifecycle.Job, id cloudcrowd.AttemptID, a *lifecycle.Attempt, h *scheduler.Held) cloudcrowd.Attempt {
-	v := cloudcrowd.Attempt{ID: id, Stage: j.Spec.Stages[id.Task.Stage].Name, Worker: a.Worker, WorkerName: m.name(a.Worker), State: a.State, LeasedAt: a.LeasedAt,
-		EndedAt: a.EndedAt, Result: a.Result, ResultDigest: a.Digest, Charge: a.Charge, Verdict: a.Verdict, Why: a.Why}
+	v := namedAttempt(j, id, a, m.name(a.Worker))
 	if h != nil {
 		v.Progress = h.Fraction
 	}
 	return v
+}
+
+// namedAttempt is an attempt of a worker of that name.
+func namedAttempt(j *lifecycle.Job, id cloudcrowd.AttemptID, a *lifecycle.Attempt, name string) cloudcrowd.Attempt {
+	return cloudcrowd.Attempt{ID: id, Stage: j.Spec.Stages[id.Task.Stage].Name, Worker: a.Worker, WorkerName: name, State: a.State, LeasedAt: a.LeasedAt,
+		EndedAt: a.EndedAt, Result: a.Result, ResultDigest: a.Digest, Charge: a.Charge, Verdict: a.Verdict, Why: a.Why}
 }
