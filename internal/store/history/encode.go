@@ -16,7 +16,8 @@ const (
 )
 
 const (
-	headBytes = 5   // the format and a CRC-32C
+	// HeadBytes is the length of what begins a segment: the format and a CRC-32C.
+	HeadBytes = 5
 	packFrom  = 512 // bytes from which on compression is worth its time
 	// MaxItems is the most of anything that a segment may hold, to refuse what cannot be one before it takes memory.
 	MaxItems = 1 << 20
@@ -60,7 +61,7 @@ func sum(k Key, shard int, b []byte) uint32 {
 		head = binary.AppendVarint(head, v)
 	}
 	head = append(head, b[0])
-	return crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, b[headBytes:])
+	return crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, b[HeadBytes:])
 }
 
 // encode packs the segment's items: how many there are, the words, and the columns that are not all zero, each after its number; compressed
@@ -94,7 +95,7 @@ func (s *Segment) encode() []byte {
 	c.plain = b
 	var out []byte
 	if len(b) >= packFrom {
-		out = packer().EncodeAll(b[headBytes:], append(make([]byte, 0, len(b)/2), zstdFormat, 0, 0, 0, 0))
+		out = packer().EncodeAll(b[HeadBytes:], append(make([]byte, 0, len(b)/2), zstdFormat, 0, 0, 0, 0))
 	}
 	if out == nil || len(out) >= len(b) {
 		out = append([]byte(nil), b...)
@@ -125,12 +126,12 @@ func Decode(s Stored) (*Segment, error) { return decode(s, everything) }
 func decode(s Stored, want part) (*Segment, error) {
 	b := s.Bytes
 	switch {
-	case len(b) < headBytes:
+	case len(b) < HeadBytes:
 		return nil, corrupt(s.Key, "it has %d bytes only", len(b))
 	case binary.BigEndian.Uint32(b[1:]) != sum(s.Key, s.Shard, b):
 		return nil, corrupt(s.Key, "%w", errChecksum)
 	}
-	plain := b[headBytes:]
+	plain := b[HeadBytes:]
 	switch b[0] {
 	case plainFormat:
 	case zstdFormat:

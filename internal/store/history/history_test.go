@@ -142,7 +142,7 @@ func TestDamage(t *testing.T) {
 // Bytes with a right checksum that no segment has are refused, whatever they are.
 func FuzzDecode(f *testing.F) {
 	p := full()
-	f.Add(Cut(p)[0].encode()[headBytes:])
+	f.Add(Cut(p)[0].encode()[HeadBytes:])
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		s := &Segment{Key: Key{Place: Place{Job: job}}}
 		if s.read(plain, everything) {
@@ -200,7 +200,7 @@ func TestPlan(t *testing.T) {
 	var list []Held
 	written := 0
 	for i := range 3 * BlockTasks {
-		list = append(list, Held{Key{Place{job, 0, 0}, int64(i), 0}, 1, 100})
+		list = append(list, Held{Key{Place{job, 0, 0}, int64(i), 0}, 1, 100, nil})
 		if from, to := Plan(list); from != to {
 			sum := Held{Key: list[to-1].Key}
 			for _, h := range list[from:to] {
@@ -216,7 +216,7 @@ func TestPlan(t *testing.T) {
 	if written > 6*3*BlockTasks {
 		t.Errorf("%d items were written again for %d", written, 3*BlockTasks)
 	}
-	large := slices.Repeat([]Held{{Key{}, 100, mergeBytes}}, 50)
+	large := slices.Repeat([]Held{{Key{}, 100, mergeBytes, nil}}, 50)
 	if from, to := Plan(large); from != to {
 		t.Errorf("segments %d to %d are merged, though each is large", from, to)
 	}

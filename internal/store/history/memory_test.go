@@ -39,6 +39,16 @@ func (r *rows) Segments(_ context.Context, from Place, fn func(Stored) error) er
 	return nil
 }
 
+func (r *rows) Block(ctx context.Context, p Place, fn func(Stored) error) error {
+	return r.Segments(ctx, p, func(s Stored) error {
+		if s.Place != p {
+			r.opened--
+			return ErrStop
+		}
+		return fn(s)
+	})
+}
+
 func (r *rows) Segment(_ context.Context, k Key) (Stored, bool, error) {
 	if fn := r.meddle; fn != nil {
 		r.meddle = nil
@@ -56,7 +66,7 @@ func (r *rows) Segment(_ context.Context, k Key) (Stored, bool, error) {
 func (r *rows) Versions(_ context.Context, p Place) (list []Held, err error) {
 	for _, s := range r.segments {
 		if s.Place == p {
-			list = append(list, Held{s.Key, s.Items, len(s.Bytes)})
+			list = append(list, Held{s.Key, s.Items, len(s.Bytes), s.Bytes[:HeadBytes]})
 		}
 	}
 	return list, nil

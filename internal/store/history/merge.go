@@ -34,8 +34,9 @@ func merged[T any](list []*Segment, items func(*Segment) []T, id func(*T) cloudc
 // Held is what is known of a stored segment without opening it.
 type Held struct {
 	Key
-	Items int // tasks, attempts and charges
-	Bytes int // as stored
+	Items int    // tasks, attempts and charges
+	Bytes int    // as stored
+	Head  []byte // the first HeadBytes of them
 }
 
 const (

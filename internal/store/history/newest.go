@@ -83,7 +83,7 @@ type walk[T any] struct {
 // errMoved says that segments were merged between two looks.
 var errMoved = errors.New("history: segments were merged meanwhile")
 
-// patience is how often a page is begun anew because segments were merged meanwhile.
+// patience is how often reading is begun anew because segments were merged meanwhile.
 const patience = 10
 
 func newest[T any](ctx context.Context, r *Reader, p store.Page, w walk[T]) ([]T, string, error) {
@@ -96,30 +96,35 @@ func newest[T any](ctx context.Context, r *Reader, p store.Page, w walk[T]) ([]T
 	if more {
 		cursor = &after
 	}
-	for try := 1; ; try++ {
-		found := page[T, moment]{size: p.Size() + 1, compare: moment.compare}
+	var found page[T, moment]
+	err = unmoved(func() error {
+		found = page[T, moment]{size: p.Size() + 1, compare: moment.compare}
 		if w.only != nil {
-			err = w.block(ctx, r, cursor, &found)
-		} else {
-			err = w.listed(ctx, r, cursor, &found)
+			return w.block(ctx, r, cursor, &found)
 		}
-		if err == nil {
-			list, next := found.cut(w.name, p)
-			return list, next, nil
-		}
-		if !errors.Is(err, errMoved) || try == patience {
-			return nil, "", err
+		return w.listed(ctx, r, cursor, &found)
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	list, next := found.cut(w.name, p)
+	return list, next, nil
+}
+
+// unmoved calls read again as long as segments were merged meanwhile, up to patience.
+func unmoved(read func() error) (err error) {
+	for range patience {
+		if err = read(); !errors.Is(err, errMoved) {
+			return err
 		}
 	}
+	return err
 }
 
 // block reads what there is in one block.
 func (w *walk[T]) block(ctx context.Context, r *Reader, cursor *moment, found *page[T, moment]) error {
 	var opened []*Segment
-	err := r.src.Segments(ctx, *w.only, func(s Stored) error {
-		if s.Place != *w.only {
-			return ErrStop
-		}
+	err := r.src.Block(ctx, *w.only, func(s Stored) error {
 		seg, err := decode(s, w.want)
 		opened = append(opened, seg)
 		return err
@@ -231,10 +236,7 @@ func (b *blocks[T]) read(ctx context.Context, p Place) (v versions, err error) {
 		return v, err
 	}
 	v.keys, v.latest = v.keys[:0], map[cloudcrowd.AttemptID]Key{}
-	err = b.r.src.Segments(ctx, p, func(s Stored) error {
-		if s.Place != p {
-			return ErrStop
-		}
+	err = b.r.src.Block(ctx, p, func(s Stored) error {
 		v.keys = append(v.keys, Held{Key: s.Key})
 		seg, err := decode(s, b.want)
 		if err != nil {

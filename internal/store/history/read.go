@@ -3,6 +3,7 @@ package history
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -15,6 +16,8 @@ type Source interface {
 	// Segments calls fn for the segments of a job from a place on, ordered by stage, block, Seq and Part, until fn answers an error, which it returns,
 	// or ErrStop. What fn is given belongs to it. fn does not call the Source.
 	Segments(ctx context.Context, from Place, fn func(Stored) error) error
+	// Block is Segments for one block.
+	Block(ctx context.Context, p Place, fn func(Stored) error) error
 	// Segment returns one segment; false if there is none.
 	Segment(ctx context.Context, k Key) (Stored, bool, error)
 	// Versions lists the segments of a block in the order of their keys.
@@ -32,11 +35,11 @@ type Reader struct {
 	recent []recent // segments opened last for Task, the newest at the end
 }
 
-// recent is a segment opened whole, and the bytes' checksum by which it is known again.
+// recent is a segment opened whole, and the beginning of its bytes, which holds a checksum: by that it is known again.
 type recent struct {
-	key Key
-	sum [headBytes]byte
-	seg *Segment
+	key  Key
+	head string
+	seg  *Segment
 }
 
 // keptOpen is how many segments a Reader keeps open, for callers who ask for a block's tasks one by one.
@@ -45,14 +48,11 @@ const keptOpen = 4
 // NewReader returns a reader of a source.
 func NewReader(src Source) *Reader { return &Reader{src: src} }
 
-// open decodes a segment whole, or takes it from those opened before.
-func (r *Reader) open(s Stored) (*Segment, error) {
-	if len(s.Bytes) < headBytes {
-		return Decode(s)
-	}
-	known := recent{key: s.Key, sum: [headBytes]byte(s.Bytes)}
+// open reads and decodes a segment whole, or takes it from those opened before.
+func (r *Reader) open(ctx context.Context, h Held) (*Segment, error) {
+	known := recent{key: h.Key, head: string(h.Head)}
 	r.mu.Lock()
-	i := slices.IndexFunc(r.recent, func(v recent) bool { return v.key == known.key && v.sum == known.sum && v.seg.Shard == s.Shard })
+	i := slices.IndexFunc(r.recent, func(v recent) bool { return v.key == known.key && v.head == known.head })
 	if i >= 0 {
 		known.seg = r.recent[i].seg
 	}
@@ -60,18 +60,24 @@ func (r *Reader) open(s Stored) (*Segment, error) {
 	if i >= 0 {
 		return known.seg, nil
 	}
-	seg, err := Decode(s)
+	s, ok, err := r.src.Segment(ctx, h.Key)
 	if err != nil {
 		return nil, err
 	}
-	known.seg = seg
+	if !ok {
+		return nil, moved(h.Key)
+	}
+	if known.seg, err = Decode(s); err != nil {
+		return nil, err
+	}
+	known.head = string(s.Bytes[:HeadBytes])
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.recent) >= keptOpen {
 		r.recent = slices.Delete(r.recent, 0, 1)
 	}
 	r.recent = append(r.recent, known)
-	return seg, nil
+	return known.seg, nil
 }
 
 // position is where an item stands in a job: the cursor of the lists by index.
@@ -139,44 +145,34 @@ func inOrder[T any](ctx context.Context, r *Reader, job cloudcrowd.JobID, stage 
 }
 
 // Task returns a task with its attempts; false if it is not there.
-func (r *Reader) Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Task, bool, error) {
-	var versions []Stored
-	place := PlaceOf(id)
-	err := r.src.Segments(ctx, place, func(s Stored) error {
-		if s.Place != place {
-			return ErrStop
-		}
-		versions = append(versions, s)
-		return nil
-	})
-	if err != nil {
-		return cloudcrowd.Task{}, false, err
-	}
-	var t cloudcrowd.Task
-	found := false
-	tries := map[int32]cloudcrowd.Attempt{}
-	for _, s := range versions {
-		seg, err := r.open(s)
+func (r *Reader) Task(ctx context.Context, id cloudcrowd.TaskID) (t cloudcrowd.Task, found bool, err error) {
+	err = unmoved(func() error {
+		t, found = cloudcrowd.Task{}, false
+		held, err := r.src.Versions(ctx, PlaceOf(id))
 		if err != nil {
-			return t, false, err
+			return err
 		}
 		offset := id.Index & (BlockTasks - 1)
 		only := [2]int32{offset, offset + 1}
-		for _, v := range between(seg.Tasks, taskID, only) {
-			t, found = v, true
+		tries := map[int32]cloudcrowd.Attempt{}
+		for _, h := range held {
+			seg, err := r.open(ctx, h)
+			if err != nil {
+				return err
+			}
+			for _, v := range between(seg.Tasks, taskID, only) {
+				t, found = v, true
+			}
+			for _, a := range between(seg.Attempts, attemptID, only) {
+				tries[a.ID.N] = a
+			}
 		}
-		for _, a := range between(seg.Attempts, attemptID, only) {
-			tries[a.ID.N] = a
+		if found && len(tries) > 0 {
+			t.Attempts = slices.SortedFunc(maps.Values(tries), func(a, b cloudcrowd.Attempt) int { return cmp.Compare(a.ID.N, b.ID.N) })
 		}
-	}
-	if !found {
-		return t, false, nil
-	}
-	for _, a := range tries {
-		t.Attempts = append(t.Attempts, a)
-	}
-	slices.SortFunc(t.Attempts, func(a, b cloudcrowd.Attempt) int { return cmp.Compare(a.ID.N, b.ID.N) })
-	return t, true, nil
+		return nil
+	})
+	return t, found, err
 }
 
 // page collects the first items of an order, each in its latest version. It keeps no more than twice as many as it is asked for.

@@ -24,6 +24,11 @@ func (r source) Segments(ctx context.Context, from history.Place, fn func(histor
 	return r.walk(ctx, segmentColumns+" WHERE job = ? AND (stage, block) >= (?, ?) ORDER BY stage, block, seq, part", []any{from.Job, from.Stage, from.Block}, fn)
 }
 
+// Block implements history.Source.
+func (r source) Block(ctx context.Context, p history.Place, fn func(history.Stored) error) error {
+	return r.walk(ctx, segmentColumns+" WHERE job = ? AND stage = ? AND block = ? ORDER BY seq, part", []any{p.Job, p.Stage, p.Block}, fn)
+}
+
 // walk calls fn for the segments a statement selects until it answers an error, which it returns, or history.ErrStop.
 func (r source) walk(ctx context.Context, text string, args []any, fn func(history.Stored) error) error {
 	err := r.s.each(ctx, text, args, func(scan scanner) error {
@@ -54,9 +59,9 @@ func (r source) Segment(ctx context.Context, k history.Key) (v history.Stored, f
 
 // Versions implements history.Source.
 func (r source) Versions(ctx context.Context, p history.Place) (list []history.Held, err error) {
-	err = r.s.each(ctx, "SELECT seq, part, items, length(bytes) FROM segments WHERE job = ? AND stage = ? AND block = ? ORDER BY seq, part", []any{p.Job, p.Stage, p.Block}, func(scan scanner) error {
+	err = r.s.each(ctx, "SELECT seq, part, items, length(bytes), substr(bytes, 1, ?) FROM segments WHERE job = ? AND stage = ? AND block = ? ORDER BY seq, part", []any{history.HeadBytes, p.Job, p.Stage, p.Block}, func(scan scanner) error {
 		h := history.Held{Key: history.Key{Place: p}}
-		err := scan(&h.Seq, &h.Part, &h.Items, &h.Bytes)
+		err := scan(&h.Seq, &h.Part, &h.Items, &h.Bytes, &h.Head)
 		list = append(list, h)
 		return err
 	})
