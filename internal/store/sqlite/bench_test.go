@@ -38,10 +38,10 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkProject measures the projection of finished tasks: of a hundred with two attempts and charges each, as a server does it that has little to
+// BenchmarkProject measures the projection of finished tasks: of one, as for a job that is one task; of a hundred with two attempts and charges each, as a server does it that has little to
 // do, and of five thousand with one of each, as one does it that has much; the figures are per task.
 func BenchmarkProject(b *testing.B) {
-	for _, c := range []struct{ tasks, attempts int }{{100, 2}, {5000, 1}} {
+	for _, c := range []struct{ tasks, attempts int }{{1, 1}, {100, 2}, {5000, 1}} {
 		b.Run(fmt.Sprintf("tasks=%d,attempts=%d", c.tasks, c.attempts), func(b *testing.B) { benchmarkProject(b, c.tasks, c.attempts) })
 	}
 }
