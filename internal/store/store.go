@@ -145,7 +145,8 @@ type RecordRow struct {
 	Record cloudcrowd.Record // absolute, not a difference
 }
 
-// Projected is what one stretch of the journal did to the readable tables. Tasks, attempts and charges are written once, when they are final.
+// Projected is what one stretch of the journal did to the readable tables. Tasks, attempts and charges are written when they are final; what a later
+// stretch says of one replaces what was said before, and of two of the same in one stretch the last counts.
 type Projected struct {
 	Shard    int
 	From, To int64             // journal rows From+1..To

@@ -16,9 +16,9 @@
 //
 // # What it costs
 //
-// A page by index opens the segments of the blocks it covers, a page by time those whose times overlap it. Reading keeps at most one block's
-// newest versions, the page's items twice over, and one decoded segment (about MaxPlain, see Cut) in memory. A block that collects many small
-// segments is merged as it grows (Plan), so that it never has many more than MaxSegments.
+// A page by index opens the segments of the blocks it covers, a page by time those whose times overlap it. In memory, a page needs one decoded segment
+// (about MaxPlain, see Cut), its items twice over and those of one block, and a page by time the ids of what up to 64 blocks hold; a Reader
+// keeps four segments open. A block that collects many small segments is merged as it grows (Plan), so that it never has many more than MaxSegments.
 package history
 
 import (
