@@ -154,9 +154,7 @@ func rewritten(t *testing.T, s store.Store) {
 			}
 		}
 		f.project(p)
-		for _, size := range []int{1, 7, 1000} {
-			f.compare(size)
-		}
+		f.compare(9)
 	}
 	// When a job ends, attempts and charges of its tasks come without the tasks.
 	var p store.Projected
@@ -187,7 +185,7 @@ func overlapping(t *testing.T, s store.Store) {
 		}
 		f.project(p)
 	}
-	for _, size := range []int{13, 100, 1000} {
+	for _, size := range []int{77, 1000} {
 		f.compare(size)
 	}
 }
@@ -201,20 +199,18 @@ func longStretch(t *testing.T, s store.Store) {
 	}
 	f.project(p)
 	f.compare(1000)
-	f.compare(99)
 }
 
 // Many stretches of one task each are a list like others, also where they come in disorder.
 func shortStretches(t *testing.T, s store.Store) {
 	f := newFinished(t, s)
-	for i := range int32(700) {
+	for i := range int32(300) {
 		var p store.Projected
-		done(&p, cloudcrowd.TaskID{Job: jobID(1), Index: i * 389 % 700}, cloudcrowd.WorkerID(fmt.Sprint("U", i%3)), cloudcrowd.Time(2*i))
+		done(&p, cloudcrowd.TaskID{Job: jobID(1), Index: i * 89 % 300}, cloudcrowd.WorkerID(fmt.Sprint("U", i%3)), cloudcrowd.Time(2*i))
 		f.project(p)
-		if i == 200 {
+		if i == 150 {
 			f.compare(100)
 		}
 	}
 	f.compare(50)
-	f.compare(1000)
 }
