@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"bytes"
 	"fmt"
-	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/klauspost/compress/zstd"
@@ -26,35 +25,24 @@ const (
 	zstdMagic = "\x28\xb5\x2f\xfd"
 )
 
+// The options are right, so making them cannot fail; what they need they make when first used.
 var (
-	packer = sync.OnceValue(func() *zstd.Encoder {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
-		if err != nil {
-			panic(err) // only wrong options fail
-		}
-		return e
-	})
-	unpacker = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
-		if err != nil {
-			panic(err) // only wrong options fail
-		}
-		return d
-	})
+	packer, _   = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
 )
 
 func pack(b []byte) []byte {
 	if len(b) < packFrom {
 		return b
 	}
-	return packer().EncodeAll(b, make([]byte, 0, len(b)/4))
+	return packer.EncodeAll(b, make([]byte, 0, len(b)/4))
 }
 
 func unpack(b []byte) ([]byte, error) {
 	if !bytes.HasPrefix(b, []byte(zstdMagic)) {
 		return b, nil
 	}
-	return unpacker().DecodeAll(b, nil)
+	return unpacker.DecodeAll(b, nil)
 }
 
 // EncodeEvents packs a batch.

@@ -43,7 +43,8 @@ type queue struct{ list []*place }
 const (
 	classWidth = 0.05 // of speeds, logarithmic
 	mostLooks  = 16
-	smallField = 32 // up to so many workers all are looked at
+	mostVain   = 256 // workers looked at that are booked and may not have the item, before the others of a class are given up
+	smallField = 32  // up to so many workers all are looked at
 )
 
 // NewField prepares workers for placements at now. The slice is kept and not changed.
@@ -214,15 +215,17 @@ func (s *search) look(w *Worker) bool {
 // holds the places whose parents were looked at.
 func (q *queue) search(s *search, run float64) {
 	s.next = q.push(s.next[:0], 0)
-	for looks := 0; len(s.next) > 0 && looks < mostLooks; {
+	for looks, vain := 0, 0; len(s.next) > 0 && looks < mostLooks && vain < mostVain; {
 		i := q.pop(s.next)
 		s.next = s.next[:len(s.next)-1]
 		w := q.list[i].worker
-		if s.second != nil && w.Wait()+run >= s.why.FinishSeconds || s.it.FreeOnly && w.Wait() > AheadSeconds {
+		if s.second != nil && w.Wait()+run >= s.why.FinishSeconds {
 			return
 		}
 		if s.look(w) {
 			looks++
+		} else if w.Wait() > AheadSeconds {
+			vain++ // those behind it are booked for longer still
 		}
 		s.next = q.push(q.push(s.next, 2*i+1), 2*i+2)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
@@ -233,72 +234,54 @@ func (m *Manager) Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Ta
 	return m.cfg.Store.Task(ctx, id)
 }
 
-// Attempts implements api.Backend: those of tasks that have left memory first, from the tables, then the others. The cursor is "+" and the number of the next
-// one in memory, or the tables' own.
+// tablesLag is how long a list of a running job's attempts waits for the tables to hold what was committed before it was asked for.
+const tablesLag = 2 * time.Second
+
+// Attempts implements api.Backend: those that have not ended first, then the ended ones by task and number, from the tables. One that ends between two
+// pages may be on both.
 func (m *Manager) Attempts(ctx context.Context, id cloudcrowd.JobID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
 	p.Limit = clampLimit(p.Limit)
-	var list []cloudcrowd.Attempt
-	found, past := false, !strings.HasPrefix(p.Cursor, "+")
-	known := map[cloudcrowd.TaskID]bool{} // tasks still in memory
-	err := m.view(ctx, func(l *loop) {
-		j := l.st.Jobs[id]
-		if j == nil {
-			return
-		}
-		found = true
-		past = past && slices.ContainsFunc(j.Stages, func(st *lifecycle.Stage) bool { return st.Retired.Tasks > 0 })
-		for si, st := range j.Stages {
-			for ti, t := range st.Tasks {
-				if past && !t.Retired {
-					known[cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}] = true
+	var running []cloudcrowd.Attempt
+	open := false
+	if p.Cursor == "" {
+		var seq int64
+		err := m.view(ctx, func(l *loop) {
+			seq = l.st.Seq
+			j := l.st.Jobs[id]
+			if j == nil {
+				return
+			}
+			open = true
+			for si, st := range j.Stages {
+				for _, ti := range st.Open() {
+					for _, a := range st.Tasks[ti].Attempts {
+						if aid := (cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: ti}, N: a.N}); !a.State.Ended() {
+							running = append(running, attemptView(m, j, aid, a, l.held[a.Worker][aid]))
+						}
+					}
 				}
 			}
+		})
+		if err != nil {
+			return nil, "", err
 		}
-	})
-	if err != nil {
-		return nil, "", err
+		wait, cancel := context.WithTimeout(ctx, tablesLag)
+		_ = m.loop.project.wait(wait, seq) // tables that lag are better than no answer
+		cancel()
 	}
-	if past || !found {
+	if !open {
 		if _, err := m.cfg.Store.Job(ctx, id); err != nil {
 			return nil, "", err
 		}
-		if strings.HasPrefix(p.Cursor, "+") {
-			p.Cursor = "" // the job has left memory since the last page: better some attempts twice than some never
-		}
-		rows, next, err := m.cfg.Store.JobAttempts(ctx, id, p)
-		if err != nil || !found {
-			return rows, next, err
-		}
-		if next == "" {
-			next = "+0"
-		}
-		return slices.DeleteFunc(rows, func(a cloudcrowd.Attempt) bool { return known[a.ID.Task] }), next, nil
 	}
-	skip, _ := strconv.Atoi(strings.TrimPrefix(p.Cursor, "+"))
-	next := ""
-	err = m.view(ctx, func(l *loop) {
-		j := l.st.Jobs[id]
-		if j == nil {
-			return
-		}
-		n := 0
-		for si, st := range j.Stages {
-			for ti, t := range st.Tasks {
-				for _, a := range t.Attempts {
-					if n++; n <= skip {
-						continue
-					}
-					if len(list) == p.Limit {
-						next = "+" + strconv.Itoa(n-1)
-						return
-					}
-					aid := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}, N: a.N}
-					list = append(list, attemptView(m, j, aid, a, l.held[a.Worker][aid]))
-				}
-			}
-		}
+	past, next, err := m.cfg.Store.JobAttempts(ctx, id, p)
+	if err != nil {
+		return nil, "", err
+	}
+	running = slices.DeleteFunc(running, func(a cloudcrowd.Attempt) bool {
+		return slices.ContainsFunc(past, func(b cloudcrowd.Attempt) bool { return a.ID == b.ID })
 	})
-	return list, next, err
+	return append(running, past...), next, nil
 }
 
 // Workers implements api.Backend.
