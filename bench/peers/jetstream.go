@@ -48,7 +48,7 @@ func jetStream(ctx context.Context, tasks int) (float64, error) {
 	failed := make(chan error, 1)
 	go func() {
 		for range tasks {
-			if _, err := js.PublishAsync("task", nil); err != nil {
+			if _, err := js.PublishAsync("task", nil, jetstream.WithStallWait(time.Minute)); err != nil {
 				failed <- err
 				return
 			}
