@@ -62,6 +62,24 @@ func Apply(b Batch, books Books) (Changes, error) {
 	return out, nil
 }
 
+// Spenders are the accounts whose available credits Apply compares with what a batch wants of them, in id order. Their rows must be given to Apply as
+// they stand, and nobody else may spend from them before the batch is written. Of all other accounts only the difference between what Apply is
+// given and what it returns counts: a store that adds differences may give it empty ones.
+func Spenders(b Batch) []cloudcrowd.AccountID {
+	var list []cloudcrowd.AccountID
+	for _, h := range b.Place {
+		list = append(list, h.Account)
+	}
+	for _, t := range b.Transfers {
+		if t.Kind == cloudcrowd.TransferIssue {
+			list = append(list, t.Debit)
+		}
+	}
+	list = slices.DeleteFunc(list, func(id cloudcrowd.AccountID) bool { return id == cloudcrowd.IssuerAccount })
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
 // defect is the answer to a batch no correct caller makes.
 func defect(format string, args ...any) error {
 	return &cloudcrowd.Error{Code: cloudcrowd.Internal, Msg: "the ledger refused a batch", Err: fmt.Errorf(format, args...)}

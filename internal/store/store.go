@@ -1,5 +1,5 @@
 // Package store is the contract of CloudCrowd's durable state: per-shard journals with fencing, the double-entry ledger, projections for
-// reading, and the directory of tokens, invites and workers. storetest is its suite; memory and sqlite implement it.
+// reading, and the directory of tokens, invites and workers. storetest is its suite; memory, sqlite and postgres implement it.
 //
 // Order of calls for a shard: Acquire once (it fences every earlier owner), Load the snapshot and journal tail, then Commit batch after batch,
 // Seq by Seq. A commit that fails changes nothing. Reads and directory calls may run concurrently with everything.
