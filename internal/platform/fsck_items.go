@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
-	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
 
 // item is one row of a table, in the form in which it is compared.
@@ -65,8 +65,8 @@ func transferItem(t cloudcrowd.Transfer) item {
 
 // tableItem puts the columns of a row into one object. Documents in it are kept as objects; workers' names are left out of them, for they are as
 // they were when the row was written.
-func tableItem(r sqlite.TableRow) item {
-	columns, keys := sqlite.Columns(r.Table)
+func tableItem(r tables.Row) item {
+	columns, keys := tables.Columns(r.Table)
 	it := item{once: r.Table == "charges"}
 	name := make([]byte, 0, 64)
 	switch r.Table {

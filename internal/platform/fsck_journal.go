@@ -11,7 +11,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
-	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
 
 // shard is what the journal of one shard says.
@@ -167,7 +167,7 @@ func (c *checker) replayRow(s *shard, row store.Row) (err error) {
 
 // derived is what a row did to the readable tables.
 func (c *checker) derived(s *shard, row store.Row, out *lifecycle.Out) ([]item, error) {
-	rows, err := sqlite.TableRows(c.rows.Rows(s.state, row, out))
+	rows, err := tables.Rows(c.rows.Rows(s.state, row, out))
 	if err != nil {
 		return nil, err
 	}

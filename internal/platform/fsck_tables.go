@@ -10,7 +10,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/history"
-	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
 
 // sound reports whether all journals could be replayed: a table may hold rows of any shard.
@@ -24,7 +24,7 @@ func (c *checker) checkTables() error {
 		return nil
 	}
 	wrong := map[string][]byte{}
-	err := c.db.Tables(c.ctx, func(r sqlite.TableRow) error {
+	err := tables.Walk(c.ctx, c.db, func(r tables.Row) error {
 		if it := tableItem(r); !c.tables.found(it) {
 			c.wrong(wrong, it.subject, it.doc)
 		}
@@ -42,7 +42,7 @@ func (c *checker) checkTables() error {
 // checkListings holds that every list by time leads to all segments that hold something of it.
 func (c *checker) checkListings() error {
 	var missing, foreign []string
-	err := c.db.Listings(c.ctx, func(l history.Listing) { missing = append(missing, l.String()) }, func(l history.Listing) { foreign = append(foreign, l.String()) })
+	err := tables.Listings(c.ctx, c.db, func(l history.Listing) { missing = append(missing, l.String()) }, func(l history.Listing) { foreign = append(foreign, l.String()) })
 	slices.Sort(missing)
 	for _, l := range missing {
 		c.fault(l, "it is not listed there as it should be")

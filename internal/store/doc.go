@@ -29,7 +29,7 @@ func EncodeDoc[T any](v T) (string, error) {
 func clean(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Float64:
-		v.SetFloat(finite(v.Float()))
+		v.SetFloat(Finite(v.Float()))
 	case reflect.Struct:
 		for i := range v.NumField() {
 			clean(v.Field(i))
@@ -59,7 +59,8 @@ func clean(v reflect.Value) {
 	}
 }
 
-func finite(f float64) float64 {
+// Finite is f, or 0 if it is no number of JSON.
+func Finite(f float64) float64 {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return 0
 	}

@@ -2,10 +2,10 @@ package postgres
 
 import (
 	"context"
-	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
 
 // Job implements store.Projections.
@@ -41,7 +41,7 @@ func (s *Store) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]st
 		q.and("state = ?", f.State)
 	}
 	if f.Text != "" {
-		q.and("strpos(search, ?) > 0", searched(f.Text))
+		q.and("strpos(search, ?) > 0", tables.Searched(f.Text))
 	}
 	if more {
 		q.and("(submitted_at, id) < (?, ?)", after.At, after.ID)
@@ -64,11 +64,6 @@ func (s *Store) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]st
 	}
 	list, next := page(list, p, "jobs", func(j store.JobRow) any { return jobKey{j.Summary.SubmittedAt, j.Summary.ID} })
 	return list, next, nil
-}
-
-// searched is the form in which names are searched: lower case, and without what a text column cannot hold.
-func searched(text string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(strings.ToLower(text), "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // Records implements store.Projections.

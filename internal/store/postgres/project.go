@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
 
 // ProjectedTo implements store.Projections.
@@ -87,7 +88,7 @@ func jobRows(p store.Projected) ([]jobRow, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows[i] = jobRow{id: string(j.Summary.ID), account: string(j.Summary.Account), state: string(j.Summary.State), search: searched(j.Summary.Name + "\n" + string(j.Summary.ID)),
+		rows[i] = jobRow{id: string(j.Summary.ID), account: string(j.Summary.Account), state: string(j.Summary.State), search: tables.Searched(j.Summary.Name + "\n" + string(j.Summary.ID)),
 			summary: doc, submittedAt: int64(j.Summary.SubmittedAt), detail: j.Detail}
 	}
 	return newest(rows, func(r jobRow) string { return r.id }), nil

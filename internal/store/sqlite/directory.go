@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
 // PutToken implements store.Directory.
 func (s *Store) PutToken(ctx context.Context, hash string, t cloudcrowd.Token) error {
-	doc, err := encode(t)
+	doc, err := store.EncodeDoc(t)
 	if err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func (s *Store) PutSetting(ctx context.Context, key, value string) error {
 
 // SeenWorker implements store.Directory.
 func (s *Store) SeenWorker(ctx context.Context, id cloudcrowd.WorkerID, info cloudcrowd.WorkerInfo, at cloudcrowd.Time) error {
-	info.Speed = finite(info.Speed)
+	info.Speed = store.Finite(info.Speed)
 	doc, err := json.Marshal(info)
 	if err != nil {
 		return err

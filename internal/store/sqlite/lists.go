@@ -2,10 +2,10 @@ package sqlite
 
 import (
 	"context"
-	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
 
 // Job implements store.Projections.
@@ -41,7 +41,7 @@ func (s *Store) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]st
 		q.and("state = ?", f.State)
 	}
 	if f.Text != "" {
-		q.and("instr(search, ?) > 0", strings.ToLower(f.Text))
+		q.and("instr(search, ?) > 0", tables.Searched(f.Text))
 	}
 	if more {
 		q.and("(submitted_at, id) < (?, ?)", after.At, after.ID)

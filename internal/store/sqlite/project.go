@@ -2,10 +2,10 @@ package sqlite
 
 import (
 	"context"
-	"strings"
 
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/history"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
 
 // ProjectedTo implements store.Projections.
@@ -42,7 +42,7 @@ func (s *Store) Project(ctx context.Context, p store.Projected) error {
 		}
 	}
 	for _, j := range p.Jobs {
-		args, err := jobArgs(p.Shard, &j)
+		args, err := tables.JobValues(p.Shard, &j)
 		if err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ func (s *Store) Project(ctx context.Context, p store.Projected) error {
 		}
 	}
 	for _, r := range p.Records {
-		args, err := recordArgs(p.Shard, &r)
+		args, err := tables.RecordValues(p.Shard, &r)
 		if err != nil {
 			return err
 		}
@@ -74,17 +74,6 @@ func statement(text string, args []any) func(*writer) error {
 		_, err := w.exec(text, args...)
 		return err
 	}
-}
-
-func jobArgs(shard int, j *store.JobRow) ([]any, error) {
-	doc, err := encode(j.Summary)
-	search := strings.ToLower(j.Summary.Name + "\n" + string(j.Summary.ID))
-	return []any{j.Summary.ID, shard, j.Summary.Account, j.Summary.State, j.Summary.SubmittedAt, search, doc, j.Detail}, err
-}
-
-func recordArgs(shard int, r *store.RecordRow) ([]any, error) {
-	doc, err := encode(r.Record)
-	return []any{r.Worker, shard, doc}, err
 }
 
 // projection collects what a stretch writes, and writes it in transactions of a bounded size.

@@ -9,6 +9,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/history"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
 
 const aJob = cloudcrowd.JobID("j0000000000000000")
@@ -47,7 +48,7 @@ func mustProject(t *testing.T, s *Store, p store.Projected) {
 // mustBeListed stops the test unless listings and segments agree.
 func mustBeListed(t *testing.T, s *Store) {
 	t.Helper()
-	err := s.Listings(t.Context(), func(l history.Listing) { t.Errorf("missing: %s", l) }, func(l history.Listing) { t.Errorf("foreign: %s", l) })
+	err := tables.Listings(t.Context(), s, func(l history.Listing) { t.Errorf("missing: %s", l) }, func(l history.Listing) { t.Errorf("foreign: %s", l) })
 	if err != nil {
 		t.Fatal(err)
 	}

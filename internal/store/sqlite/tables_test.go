@@ -8,9 +8,10 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
 
-// The rows read from the tables are, value for value, those that TableRows says were projected.
+// The rows read from the tables are, value for value, those that tables.Rows says were projected.
 func TestTablesHoldWhatWasProjected(t *testing.T) {
 	t.Parallel()
 	s := open(t, quickDir(t))
@@ -29,11 +30,11 @@ func TestTablesHoldWhatWasProjected(t *testing.T) {
 	if err := s.Project(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
-	name := func(r TableRow) string {
-		_, keys := Columns(r.Table)
+	name := func(r tables.Row) string {
+		_, keys := tables.Columns(r.Table)
 		return fmt.Sprint(r.Table, r.Values[:keys])
 	}
-	rows, err := TableRows(p)
+	rows, err := tables.Rows(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func TestTablesHoldWhatWasProjected(t *testing.T) {
 		t.Fatalf("%d rows, want 7", len(want))
 	}
 	snapshot := openSnapshot(t, s.path)
-	err = snapshot.Tables(t.Context(), func(r TableRow) error {
+	err = tables.Walk(t.Context(), snapshot, func(r tables.Row) error {
 		if !reflect.DeepEqual(want[name(r)], r.Values) {
 			t.Errorf("%s holds\n%#v, want\n%#v", name(r), r.Values, want[name(r)])
 		}
