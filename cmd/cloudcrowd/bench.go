@@ -141,7 +141,11 @@ func (a *app) benchDispatchCommand() *cobra.Command {
 	var b platform.BenchConfig
 	var profile string
 	var real bool
-	c := benchDispatchPage.command(0, 0, func(ctx context.Context, _ []string) error {
+	var c *cobra.Command
+	c = benchDispatchPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if err := checkStoreArguments(c, b.Database); err != nil {
+			return err
+		}
 		if b.Tasks < 1 || b.Workers < 1 {
 			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--tasks and --workers must be at least 1")
 		}
@@ -178,6 +182,7 @@ func (a *app) benchDispatchCommand() *cobra.Command {
 			"workers", fmt.Sprintf("%d with %d slots each", result.Workers, result.Slots), "durability", result.Durability, "sandbox", result.Sandbox)
 		return nil
 	})
+	storeFlags(c, &b.Database)
 	f := c.Flags()
 	f.IntVar(&b.Tasks, "tasks", 10000, "run `N` tasks")
 	f.IntVar(&b.Workers, "workers", 4, "`N` workers")

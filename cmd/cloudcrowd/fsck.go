@@ -16,11 +16,15 @@ Replays the journal and recomputes balances, holds, leases, the states of
 jobs and tasks, the tables that lists are read from, and the digests of all
 blobs. Reads only, also beside a running server.
 
+With --store, journal and ledger are read from that PostgreSQL database, and
+blobs from the data folder.
+
 Prints "clean", or each thing that disagrees, and ends with status 8 then.
 `,
 	examples: `
 cloudcrowd fsck --data /var/lib/cloudcrowd
 cloudcrowd fsck --data cloudcrowd-data --json
+cloudcrowd fsck --data cloudcrowd-data --store postgres://cloudcrowd@db.example.org/cloudcrowd
 `,
 	see: []string{"ledger check", "blobs verify"},
 }
@@ -28,7 +32,11 @@ cloudcrowd fsck --data cloudcrowd-data --json
 func (a *app) fsckCommand() *cobra.Command {
 	var dir string
 	var o platform.FsckOptions
-	c := fsckPage.command(0, 0, func(ctx context.Context, _ []string) error {
+	var c *cobra.Command
+	c = fsckPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if err := checkStoreArguments(c, o.Database); err != nil {
+			return err
+		}
 		if err := isFolder("--data", dir); err != nil {
 			return err
 		}
@@ -57,6 +65,7 @@ func (a *app) fsckCommand() *cobra.Command {
 		return err
 	})
 	c.Flags().StringVar(&dir, "data", defaultData, "data `FOLDER` of the server")
+	storeFlags(c, &o.Database)
 	c.Flags().BoolVar(&o.Quick, "quick", false, "do not read every blob again, only whether it is there")
 	return c
 }

@@ -22,6 +22,11 @@ that workers connect to. Everything it knows is kept in the data folder; a
 server that is started again on the same folder, even after it was killed,
 continues all jobs. One server owns a folder at a time.
 
+With --store, journal, ledger and directory are in a PostgreSQL database
+instead of the data folder. Its password does not belong on the command line:
+give it by --store-password-file, by PGPASSWORD or a PGPASSFILE, or set the
+whole address by CLOUDCROWD_SERVER_STORE or in the configuration file.
+
 When it serves, it prints the address of the console, an admin link (a secret:
 it may do everything) and a join link (a secret: machines that join with it
 are the operator's own and earn for his account, "admin"; "workers invite"
@@ -43,6 +48,7 @@ file; see "cloudcrowd help environment".
 cloudcrowd server
 cloudcrowd server --listen 0.0.0.0:8443 --data /var/lib/cloudcrowd
 cloudcrowd server --domain pool.example.org --email ops@example.org
+cloudcrowd server --store postgres://cloudcrowd@db.example.org/cloudcrowd
 cloudcrowd server --config server.yaml --json
 `,
 	see: []string{"worker", "login", "fsck", "workers invite", "help environment"},
@@ -58,7 +64,8 @@ const (
 
 // serverSettings are all settings of a server. The zero value of a field means its default.
 type serverSettings struct {
-	DataDir  string            // everything the server knows
+	DataDir  string            // everything the server knows, but for the store if that is elsewhere
+	Store    platform.Database // zero means SQLite in DataDir
 	Listen   string            // host:port; port 0 takes any free one
 	Domain   string            // get certificates for this name by ACME
 	Email    string            // contact given to the certificate authority
@@ -74,6 +81,7 @@ func (s *serverSettings) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.String("config", "", "read settings from this YAML `FILE`")
 	f.StringVar(&s.DataDir, "data", defaultData, "keep everything in this `FOLDER`")
+	storeFlags(c, &s.Store)
 	f.StringVar(&s.Listen, "listen", defaultListen, "`ADDRESS` and port to serve on")
 	f.StringVar(&s.Domain, "domain", "", "get certificates for this `NAME` by ACME; needs port 443 from outside")
 	f.StringVar(&s.Email, "email", "", "contact `ADDRESS` for the certificate authority")
@@ -104,6 +112,9 @@ func (s *serverSettings) check() error {
 	case s.DataDir == "":
 		return cloudcrowd.Fieldf("--data", "must name a folder")
 	}
+	if err := checkStore(s.Store); err != nil {
+		return err
+	}
 	return oneOf("--log", s.LogLevel, "debug", "info", "warn", "error")
 }
 
@@ -114,6 +125,7 @@ type serving struct {
 	Admin      string `json:"admin"`
 	Join       string `json:"join"`
 	Data       string `json:"data"`
+	Store      string `json:"store,omitempty"` // for people; empty for SQLite in data
 	Pid        int    `json:"pid"`
 }
 
@@ -122,6 +134,9 @@ func (a *app) serverCommand() *cobra.Command {
 	var forgetful bool
 	var c *cobra.Command
 	c = serverPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if err := checkStoreOption(c, s.Store); err != nil {
+			return err
+		}
 		if err := a.settle(c); err != nil {
 			return err
 		}
@@ -156,10 +171,10 @@ func (a *app) serve(ctx context.Context, s serverSettings, remember bool) error 
 	}
 	data, _ := filepath.Abs(s.DataDir)
 	if a.json {
-		err = a.object(serving{server.URL(), server.AdminToken(), server.AdminLink(), server.JoinLink(), data, os.Getpid()})
+		err = a.object(serving{server.URL(), server.AdminToken(), server.AdminLink(), server.JoinLink(), data, s.Store.Name(), os.Getpid()})
 	} else {
 		a.printf("%s %s\n\n", a.ink.bold("CloudCrowd serves at"), server.URL())
-		a.facts("admin link", server.AdminLink(), "join link", server.JoinLink(), "data", data)
+		a.facts("admin link", server.AdminLink(), "join link", server.JoinLink(), "data", data, "store", s.Store.Name())
 		a.printf("\nOpen the admin link in a browser for the console. To lend a machine, there:\n  cloudcrowd worker --join '%s'\n\nCtrl-C stops.\n", server.JoinLink())
 	}
 	if err == nil {

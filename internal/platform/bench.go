@@ -30,6 +30,7 @@ type BenchConfig struct {
 	// Sandbox makes the sandbox of the agent whose data are in dir; nil means one that runs nothing and answers at once.
 	Sandbox func(dir string, slots int) (sandbox.Sandbox, error)
 	DataDir string
+	Database
 	Profile io.Writer // takes a CPU profile of the big job; nil: none
 }
 
@@ -72,7 +73,7 @@ func Bench(ctx context.Context, c BenchConfig) (r BenchResult, err error) {
 	if c.Samples <= 0 {
 		c.Samples = 100
 	}
-	s, err := StartServer(ctx, ServerConfig{DataDir: filepath.Join(c.DataDir, "server"), Listen: "127.0.0.1:0"})
+	s, err := StartServer(ctx, ServerConfig{DataDir: filepath.Join(c.DataDir, "server"), Database: c.Database, Listen: "127.0.0.1:0"})
 	if err != nil {
 		return r, err
 	}
@@ -98,6 +99,9 @@ func Bench(ctx context.Context, c BenchConfig) (r BenchResult, err error) {
 		Durability: "SQLite, WAL, synchronous=FULL: every commit synced before it is answered", Sandbox: "fixed answer"}
 	if c.Sandbox != nil {
 		r.Sandbox = "an empty WASM module in child processes"
+	}
+	if c.Address != "" {
+		r.Durability = "PostgreSQL, synchronous_commit on: every commit synced before it is answered"
 	}
 	if err := r.latency(ctx, api, module, c); err != nil {
 		return r, err

@@ -14,13 +14,13 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/blob/file"
 	"cloudcrowd.dev/cloudcrowd/internal/ledger"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
-	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 )
 
 // FsckOptions tune a check. The zero value checks everything.
 type FsckOptions struct {
-	Quick bool // do not read every blob again, nor the database's indexes: only whether what is referenced is there
+	Database Database
+	Quick    bool // do not read every blob again, nor the database's indexes: only whether what is referenced is there
 }
 
 // Verdicts of a check.
@@ -70,7 +70,7 @@ func Fsck(ctx context.Context, dataDir string, o FsckOptions) (FsckReport, error
 type checker struct {
 	ctx     context.Context
 	o       FsckOptions
-	db      *sqlite.Store
+	db      view
 	blobs   *file.Store          // nil if there is none
 	rows    *taskmanager.Manager // never started; derives what the tables should hold
 	report  FsckReport
@@ -90,7 +90,7 @@ func (c *checker) run(dataDir string) (err error) {
 	if c.blobs, noBlobs = file.OpenReadOnly(filepath.Join(dataDir, blobFolder)); noBlobs != nil {
 		c.blobs = nil
 	}
-	switch c.db, err = sqlite.OpenSnapshot(c.ctx, filepath.Join(dataDir, databaseFile)); {
+	switch c.db, err = c.o.Database.openView(c.ctx, dataDir); {
 	case err == nil:
 		defer c.db.Close()
 		c.rows = taskmanager.New(taskmanager.Config{Store: c.db})
@@ -115,12 +115,14 @@ func exists(path string) bool {
 
 // database checks everything but the bytes of blobs.
 func (c *checker) database() error {
-	bad, err := c.db.Integrity(c.ctx, c.o.Quick)
-	if err := c.damage(err); err != nil {
-		return err
-	}
-	for _, line := range bad {
-		c.fault("the database file", "%s", line)
+	if db, ok := c.db.(selfChecked); ok {
+		bad, err := db.Integrity(c.ctx, c.o.Quick)
+		if err := c.damage(err); err != nil {
+			return err
+		}
+		for _, line := range bad {
+			c.fault("the database file", "%s", line)
+		}
 	}
 	list, err := c.db.Workers(c.ctx)
 	if err := c.damage(err); err != nil {

@@ -26,7 +26,6 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/link"
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox/wasm"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
-	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 	"cloudcrowd.dev/cloudcrowd/internal/tlsconf"
 )
@@ -41,6 +40,7 @@ const FirstCredits = 1000 * cloudcrowd.Credit
 // ServerConfig is what a server needs. Zero fields take defaults.
 type ServerConfig struct {
 	DataDir  string
+	Database Database
 	Listen   string // host:port; port 0 chooses one
 	Domain   string // a certificate is obtained for it
 	CertFile string
@@ -99,9 +99,9 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 			_ = s.Stop(context.WithoutCancel(ctx))
 		}
 	}()
-	db, err := sqlite.Open(ctx, filepath.Join(c.DataDir, databaseFile), sqlite.Options{})
+	db, err := c.Database.open(ctx, c.DataDir)
 	if err != nil {
-		return nil, err // s.store stays nil, which a nil *sqlite.Store in it would not be
+		return nil, err
 	}
 	s.store = db
 	if s.blobs, err = file.Open(filepath.Join(c.DataDir, blobFolder)); err != nil {
