@@ -98,7 +98,9 @@ type Shards interface {
 	Rows(ctx context.Context, shard int, after int64, fn func(Row) error) error
 	// Commit writes one batch durably (synced) or not at all. Errors: ErrFenced, *InsufficientError, code Unavailable, and code Internal for a
 	// batch that breaks a rule of the ledger (Apply has them). A commit that was begun is finished even if ctx ends. Only when the disk fails
-	// during the sync is the outcome open; then the store refuses every further write, and the journal shows after reopening how it ended.
+	// during the sync is the outcome open; then the store refuses every further write, and the journal shows after reopening how it ended. Where
+	// the database is another process, it is open too when that goes away in the middle and cannot be asked; then ShardList and Rows fail with
+	// code Unavailable until it is known, so that a caller who reads the shard back reads what is final.
 	Commit(ctx context.Context, b Batch) error
 	// SaveSnapshot keeps the state after row seq and drops older snapshots. Journal rows stay. ErrFenced under another epoch, for a seq the journal
 	// has not reached, or before that of the newest snapshot.

@@ -78,6 +78,18 @@ func lost(err error) bool {
 	}
 }
 
+// again is the hint for whoever uses a store whose database has gone.
+const again = "nothing is lost; the server goes on by itself when the database answers again"
+
+// opening is classify for errors of opening, where nothing goes on by itself.
+func opening(err error) error {
+	err = classify(err)
+	if e, ok := errors.AsType[*cloudcrowd.Error](err); ok && e.Hint == again {
+		return e.WithHint("check that the database runs, and the host and port of its address")
+	}
+	return err
+}
+
 // classify turns an error of the database into one of the contract. Errors of the contract pass unchanged.
 func classify(err error) error {
 	if err == nil || errors.Is(err, store.ErrFenced) {
@@ -98,7 +110,6 @@ func classify(err error) error {
 	unavailable := func(msg, hint string) error {
 		return &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: msg, Hint: hint, Err: err}
 	}
-	const again = "nothing is lost; the server goes on by itself when the database answers again"
 	code := sqlState(err)
 	switch {
 	case code == "" && !broken(err) && !errors.Is(err, context.DeadlineExceeded):

@@ -1,7 +1,7 @@
 package postgres
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -13,124 +13,11 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/history"
 	"cloudcrowd.dev/cloudcrowd/internal/store/postgres/postgrestest"
 	"cloudcrowd.dev/cloudcrowd/internal/store/storetest"
+	"cloudcrowd.dev/cloudcrowd/internal/store/tables"
 )
-
-// marker is in the events of the batch that a wire interferes with: it passes by with the statements that end in COMMIT.
-const marker = "this one is to be cut off"
-
-// wire is a connection to a database that can be cut. Each of its rules is used once.
-type wire struct {
-	t        testing.TB
-	socket   string
-	listener net.Listener
-	at       func(w *wire, statements []byte, client, server net.Conn) // what happens to the marked statements; nil lets them pass
-
-	mu      sync.Mutex
-	refuses bool // new connections
-	open    []net.Conn
-	wait    sync.WaitGroup
-}
-
-func newWire(t testing.TB, socket string) *wire {
-	t.Helper()
-	w := &wire{t: t, socket: socket}
-	var err error
-	if w.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	w.wait.Go(func() {
-		for {
-			client, err := w.listener.Accept()
-			if err != nil {
-				return
-			}
-			w.wait.Go(func() { w.carry(client) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = w.listener.Close()
-		w.cut()
-		w.wait.Wait()
-	})
-	return w
-}
-
-// address is that of the database at the other end.
-func (w *wire) address(direct string) string {
-	_, query, _ := strings.Cut(direct, "search_path=")
-	return fmt.Sprintf("postgres://cloudcrowd@%s/postgres?sslmode=disable&search_path=%s", w.listener.Addr(), query)
-}
-
-// cut ends all connections.
-func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.open {
-		_ = c.Close()
-	}
-	w.open = nil
-}
-
-// refuse says whether new connections are ended at once.
-func (w *wire) refuse(yes bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.refuses = yes
-}
-
-func (w *wire) carry(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("unix", w.socket)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	w.mu.Lock()
-	refuses := w.refuses
-	w.open = append(w.open, client, server)
-	w.mu.Unlock()
-	if refuses {
-		return
-	}
-	w.wait.Go(func() { // answers
-		defer client.Close()
-		b := make([]byte, 1<<16)
-		for {
-			n, err := server.Read(b)
-			if err != nil {
-				return
-			}
-			if _, err := client.Write(b[:n]); err != nil {
-				return
-			}
-		}
-	})
-	b := make([]byte, 1<<16)
-	for {
-		n, err := client.Read(b)
-		if err != nil {
-			return
-		}
-		if w.at != nil && bytes.Contains(b[:n], []byte(marker)) {
-			statements := bytes.Clone(b[:n])
-			for !bytes.HasSuffix(statements, []byte{'S', 0, 0, 0, 4}) { // the message that asks for the answers
-				if n, err = client.Read(b); err != nil {
-					return
-				}
-				statements = append(statements, b[:n]...)
-			}
-			at := w.at
-			w.at = nil
-			at(w, statements, client, server)
-			continue
-		}
-		if _, err := server.Write(b[:n]); err != nil {
-			return
-		}
-	}
-}
 
 // When a connection breaks in the middle of COMMIT, the outcome is found out and told: a commit that is in the database is acknowledged, one that is
 // not is made again, and it is there once.
@@ -296,6 +183,99 @@ func TestOpenOutcome(t *testing.T) {
 	}
 }
 
+// doneOf is a stretch in which one task for each journal row was done.
+func doneOf(from, to int64) store.Projected {
+	p := store.Projected{From: from, To: to, Jobs: []store.JobRow{{Summary: cloudcrowd.JobSummary{ID: "j1", Name: fmt.Sprint("up to ", to)}}}}
+	for seq := from + 1; seq <= to; seq++ {
+		id := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: "j1", Index: int32(seq)}, N: 1}
+		p.Tasks = append(p.Tasks, cloudcrowd.Task{ID: id.Task, State: cloudcrowd.TaskDone})
+		p.Charges = append(p.Charges, cloudcrowd.Charge{Attempt: id, Owner: "anna", At: cloudcrowd.Time(seq)})
+	}
+	return p
+}
+
+// wantProjected holds that the tables have what all stretches up to a row did, each once.
+func wantProjected(t testing.TB, s *Store, to int64) {
+	t.Helper()
+	at, err := s.ProjectedTo(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks, _, err := s.Tasks(t.Context(), "j1", -1, store.Page{Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	charges, _, err := s.Charges(t.Context(), store.ChargeFilter{Owner: "anna"}, store.Page{Limit: 1000})
+	if err != nil || at != to || int64(len(tasks)) != to || int64(len(charges)) != to {
+		t.Errorf("projected to %d, %d tasks, %d charges, %v, want %d of each", at, len(tasks), len(charges), err, to)
+	}
+	err = tables.Listings(t.Context(), s, func(l history.Listing) { t.Errorf("missing: %s", l) }, func(l history.Listing) { t.Errorf("foreign: %s", l) })
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A projection whose connection breaks in COMMIT goes on: with the same stretch, or with a longer one if the database was away meanwhile, and nothing is
+// in the tables twice.
+func TestCutInProject(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Shared(t)
+	for _, arrives := range []bool{true, false} {
+		for _, away := range []bool{true, false} {
+			t.Run(fmt.Sprintf("done %v, away %v", arrives, away), func(t *testing.T) {
+				t.Parallel()
+				address := server.Address(t)
+				direct := openAt(t, address)
+				w := newWire(t, server.Socket())
+				s := openAt(t, w.address(address))
+				h, err := s.Acquire(t.Context(), 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for seq := range int64(9) {
+					if err := s.Commit(t.Context(), batchOf(0, h.Epoch, seq+1)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := s.Project(t.Context(), doneOf(0, 2)); err != nil {
+					t.Fatal(err)
+				}
+				w.marker, w.end = commitText, commitText
+				w.at = func(w *wire, statements []byte, client, backend net.Conn) {
+					w.refuse(away)
+					_ = client.Close()
+					if arrives {
+						_, _ = backend.Write(statements)
+						await(w.t, direct, "SELECT 1 FROM projected WHERE seq >= 4")
+					}
+					_ = backend.Close()
+				}
+				err = s.Project(t.Context(), doneOf(2, 4))
+				to := int64(4)
+				if away {
+					if cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable {
+						t.Errorf("%v, want code unavailable", err)
+					}
+					w.refuse(false)
+					to = 7
+					err = s.Project(t.Context(), doneOf(2, to))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantProjected(t, direct, to)
+				if err := s.Project(t.Context(), doneOf(to, 9)); err != nil {
+					t.Fatal(err)
+				}
+				wantProjected(t, direct, 9)
+				if err := s.Project(t.Context(), doneOf(to, 9)); !errors.Is(err, store.ErrFenced) {
+					t.Errorf("the same stretch again: %v, want ErrFenced", err)
+				}
+			})
+		}
+	}
+}
+
 // A server that is killed without warning and started again has every commit that was acknowledged; of the others each is there or not, as the
 // journal then says.
 func TestServerKilled(t *testing.T) {
@@ -312,7 +292,7 @@ func TestServerKilled(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(3, 4))
 	acknowledged := map[int64]bool{}
-	attempts, failures := int64(0), 0
+	attempts, failures, projected := int64(0), 0, int64(0)
 	for range rounds {
 		after := attempts + int64(rng.IntN(60))
 		later := time.Duration(rng.IntN(3000)) * time.Microsecond
@@ -326,8 +306,17 @@ func TestServerKilled(t *testing.T) {
 			}
 			err := s.Commit(t.Context(), batchOf(0, h.Epoch, seq, "anna"))
 			if err == nil {
-				acknowledged[seq] = true
-				continue
+				if acknowledged[seq] = true; seq%5 > 0 {
+					continue
+				}
+				if err = s.Project(t.Context(), doneOf(projected, seq)); err == nil {
+					projected = seq
+					continue
+				}
+				if cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable {
+					t.Fatalf("projection of %d to %d: %v", projected, seq, err)
+				}
+				break
 			}
 			if cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable {
 				t.Fatalf("commit %d: %v", seq, err)
@@ -348,6 +337,11 @@ func TestServerKilled(t *testing.T) {
 		}
 		h.Seq = heads[0].Seq
 		wantRows(t, s, int(h.Seq))
+		if err := s.Project(t.Context(), doneOf(projected, h.Seq)); err != nil {
+			t.Fatalf("projection of %d to %d: %v", projected, h.Seq, err)
+		}
+		projected = h.Seq
+		wantProjected(t, s, projected)
 		for seq := range acknowledged {
 			if seq > h.Seq {
 				t.Fatalf("row %d was acknowledged, the head is %d", seq, h.Seq)

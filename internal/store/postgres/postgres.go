@@ -31,15 +31,16 @@ type Options struct {
 
 // Store is a store in a PostgreSQL database. Its methods are safe for concurrent use, and so are several stores on one database.
 type Store struct {
-	name     string // of the database, for people
-	patience time.Duration
-	writes   *pgxpool.Pool
-	reads    *pgxpool.Pool
-	moment   *moment // of a store that was opened for reading only: what everything is read in; nil for others
-	known    known
-	open     unsettled
-	history  *history.Reader
-	merges   merges
+	name      string // of the database, for people
+	patience  time.Duration
+	writes    *pgxpool.Pool
+	reads     *pgxpool.Pool
+	moment    *moment // of a store that was opened for reading only: what everything is read in; nil for others
+	known     known
+	open      unsettled
+	history   *history.Reader
+	merges    merges
+	stretches stretches
 
 	life    sync.Mutex
 	idle    *sync.Cond // on life: running became 0
@@ -64,7 +65,7 @@ func Open(ctx context.Context, address string, o Options) (*Store, error) {
 	}
 	if err != nil {
 		_ = s.Close()
-		return nil, classify(err)
+		return nil, opening(err)
 	}
 	return s, nil
 }

@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,7 +21,8 @@ func (s *Store) ProjectedTo(ctx context.Context, shard int) (seq int64, err erro
 }
 
 // Project implements store.Projections. A stretch is one transaction of two round trips: commits do not wait for it, because it changes other rows
-// than they do. Everything is encoded before the transaction begins.
+// than they do. Everything is encoded before the transaction begins. It is synced, unlike that of a store in the server's own process: the database may
+// crash alone, and a server that goes on relies on what was acknowledged.
 func (s *Store) Project(ctx context.Context, p store.Projected) error {
 	if p.To < p.From {
 		return store.ErrFenced
@@ -36,31 +39,97 @@ func (s *Store) Project(ctx context.Context, p store.Projected) error {
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, lazy, func(ctx context.Context, tx pgx.Tx) error {
-		moved := false
-		var batch pgx.Batch
-		// The row stays locked: whoever projects the same stretch at the same time finds it moved.
-		batch.Queue(`UPDATE projected SET seq = $1 WHERE shard = $2 AND seq = $3
-			AND EXISTS (SELECT 1 FROM shards WHERE shards.shard = projected.shard AND shards.head >= $1)`, p.To, p.Shard, p.From).Exec(func(tag pgconn.CommandTag) error {
-			moved = tag.RowsAffected() == 1
-			return nil
-		})
-		whole := segments.queue(&batch)
-		queueJobs(&batch, p.Shard, jobs)
-		queueRecords(&batch, p.Shard, records)
-		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+	for try := 1; ; try++ {
+		at, err := s.stands(ctx, p)
+		if err != nil || at == p.To && at != p.From {
 			return err
 		}
-		if !moved || !whole() {
-			return store.ErrFenced
+		err = s.transact(ctx, s.patience, durable, func(ctx context.Context, tx pgx.Tx) error {
+			fenced := false
+			var batch pgx.Batch
+			// The row stays locked: whoever projects the same stretch at the same time finds it moved.
+			batch.Queue(`UPDATE projected SET seq = $1 WHERE shard = $2 AND seq = $3
+				AND EXISTS (SELECT 1 FROM shards WHERE shards.shard = projected.shard AND shards.head >= $1)`, p.To, p.Shard, at).Exec(func(tag pgconn.CommandTag) error {
+				fenced = tag.RowsAffected() != 1
+				return nil
+			})
+			whole := segments.queue(&batch)
+			queueJobs(&batch, p.Shard, jobs)
+			queueRecords(&batch, p.Shard, records)
+			err := tx.SendBatch(ctx, &batch).Close()
+			if fenced || err == nil && !whole() {
+				return store.ErrFenced // also if a row was there already: that is why
+			}
+			return err
+		})
+		if _, open := errors.AsType[openOutcome](err); open {
+			s.stretches.add(p)
+			if s.refresh(); try < settleTries {
+				continue
+			}
 		}
-		return nil
+		return errorOf(err)
+	}
+}
+
+// stretches are those whose outcome is open, because the connection broke in their COMMIT: one for each shard.
+type stretches struct {
+	mu   sync.Mutex
+	open map[int][2]int64 // from, to
+}
+
+func (l *stretches) add(p store.Projected) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open == nil {
+		l.open = map[int][2]int64{}
+	}
+	l.open[p.Shard] = [2]int64{p.From, p.To}
+}
+
+func (l *stretches) of(shard int) (span [2]int64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	span, ok = l.open[shard]
+	return span, ok
+}
+
+func (l *stretches) forget(shard int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, shard)
+}
+
+// stands is where the tables stand at which the stretch is to be written: at its beginning, or, if an earlier try of it was written and only the answer
+// lost, at the end of that: at p.To if nothing is left to do. What an earlier and shorter try wrote is written over.
+func (s *Store) stands(ctx context.Context, p store.Projected) (int64, error) {
+	span, ok := s.stretches.of(p.Shard)
+	if !ok {
+		return p.From, nil
+	}
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	var at int64
+	err = s.again(ctx, s.patience, func(ctx context.Context) error { // waits until that try has ended
+		_, err := row(ctx, s.writes, "SELECT seq FROM projected WHERE shard = $1 FOR UPDATE", []any{p.Shard}, &at)
+		return err
 	})
+	if err != nil {
+		return 0, classify(err)
+	}
+	s.stretches.forget(p.Shard)
+	if span[0] == p.From && span[1] == at && at <= p.To {
+		return at, nil
+	}
+	return p.From, nil
 }
 
 // ClearProjection implements store.Projections.
 func (s *Store) ClearProjection(ctx context.Context, shard int) error {
-	return s.write(ctx, lazy, func(ctx context.Context, tx pgx.Tx) error {
+	return s.write(ctx, durable, func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "UPDATE projected SET seq = 0 WHERE shard = $1", shard); err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func OpenSnapshot(ctx context.Context, address string, o Options) (*Store, error
 	}
 	if err != nil {
 		_ = s.Close()
-		return nil, classify(err)
+		return nil, opening(err)
 	}
 	return s, nil
 }

@@ -78,7 +78,20 @@ func (s *Store) write(ctx context.Context, d durability, fn func(ctx context.Con
 	return s.writeWithin(ctx, s.patience, d, fn)
 }
 
+// errorOf is the contract's error for that of a transaction, which may be an openOutcome.
+func errorOf(err error) error {
+	if open, ok := errors.AsType[openOutcome](err); ok {
+		err = open.err
+	}
+	return classify(err)
+}
+
 func (s *Store) writeWithin(ctx context.Context, limit time.Duration, d durability, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	return errorOf(s.transact(ctx, limit, d, fn))
+}
+
+// transact is writeWithin that answers an openOutcome as such.
+func (s *Store) transact(ctx context.Context, limit time.Duration, d durability, fn func(ctx context.Context, tx pgx.Tx) error) error {
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return err
@@ -88,7 +101,7 @@ func (s *Store) writeWithin(ctx context.Context, limit time.Duration, d durabili
 		return frozen()
 	}
 	committing := false
-	err = s.again(context.WithoutCancel(ctx), limit, func(ctx context.Context) error {
+	return s.again(context.WithoutCancel(ctx), limit, func(ctx context.Context) error {
 		committing = false
 		err := s.attempt(ctx, d, fn, &committing)
 		if committing && err != nil && !refused(err) {
@@ -96,10 +109,6 @@ func (s *Store) writeWithin(ctx context.Context, limit time.Duration, d durabili
 		}
 		return err
 	})
-	if open, ok := errors.AsType[openOutcome](err); ok {
-		err = open.err
-	}
-	return classify(err)
 }
 
 // openOutcome hides a broken connection from being tried again.
