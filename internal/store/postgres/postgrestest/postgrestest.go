@@ -60,7 +60,10 @@ func Shared(t testing.TB) *Server {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server == nil && shared.err == nil {
-		shared.server, shared.err = start()
+		var dir string
+		if dir, shared.err = os.MkdirTemp("", "cloudcrowd-pg-"); shared.err == nil {
+			shared.server, shared.err = start(dir)
+		}
 	}
 	check(t, shared.err)
 	return shared.server
@@ -69,10 +72,53 @@ func Shared(t testing.TB) *Server {
 // Start starts a server for one test, which may kill it. settings are lines of postgresql.conf.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := start(settings...)
+	dir, err := os.MkdirTemp("", "cloudcrowd-pg-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := start(dir, settings...)
 	check(t, err)
 	t.Cleanup(s.remove)
 	return s
+}
+
+// StartOnSmallDisk starts a server whose files are on a file system of so many bytes, at the path it returns. It skips the test where that cannot be
+// mounted.
+func StartOnSmallDisk(t testing.TB, size int) (s *Server, disk string) {
+	t.Helper()
+	disk, err := os.MkdirTemp("", "cloudcrowd-pg-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mountSmall(disk, size); err != nil {
+		_ = os.Remove(disk)
+		if os.Getenv("CLOUDCROWD_REQUIRE_ALL") == "1" {
+			t.Fatalf("a small file system cannot be mounted: %v", err)
+		}
+		t.Skipf("NOT TESTED: a small file system cannot be mounted (needs root): %v", err)
+	}
+	t.Cleanup(func() {
+		unmount(disk)
+		_ = os.Remove(disk)
+	})
+	s, err = start(disk)
+	check(t, err)
+	t.Cleanup(s.remove)
+	return s, disk
+}
+
+// Revive starts the server again if it has ended by itself.
+func (s *Server) Revive(t testing.TB) {
+	t.Helper()
+	select {
+	case <-s.ended:
+		s.Stop()
+	default:
+		return
+	}
+	if err := s.Run(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 var errNotInstalled = errors.New("PostgreSQL is not installed: no initdb in the PATH, nor in /usr/lib/postgresql/*/bin")
@@ -107,13 +153,10 @@ func version(p string) int {
 	return n
 }
 
-func start(settings ...string) (*Server, error) {
+func start(dir string, settings ...string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "cloudcrowd-pg-")
-	if err != nil {
+		_ = os.Remove(dir)
 		return nil, err
 	}
 	s := &Server{dir: dir, bin: bin, settings: settings}

@@ -1,6 +1,7 @@
 package postgrestest
 
 import (
+	"fmt"
 	"os"
 	"os/user"
 	"strconv"
@@ -43,3 +44,9 @@ func giveAway(dir string) error {
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: other(), Pdeathsig: syscall.SIGQUIT}
 }
+
+func mountSmall(dir string, size int) error {
+	return syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size))
+}
+
+func unmount(dir string) { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }
