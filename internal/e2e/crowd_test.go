@@ -67,8 +67,7 @@ func crowdIn(t testing.TB, dir, data string, options []string) *crowd {
 // serve starts the server and waits until it serves.
 func (c *crowd) serve(listen string) {
 	c.t.Helper()
-	args := append([]string{"server", "--data", c.data, "--listen", listen, "--json", "--no-context"}, c.options...)
-	c.server = start(c.owner, "server", c.dir, nil, args...)
+	c.begin(listen)
 	until(c.t, "the server serves", func() bool {
 		if c.server.gone() {
 			c.t.Fatal("the server ended")
@@ -80,15 +79,28 @@ func (c *crowd) serve(listen string) {
 	}
 }
 
+// begin starts the server and waits for nothing.
+func (c *crowd) begin(listen string) {
+	c.t.Helper()
+	args := append([]string{"server", "--data", c.data, "--listen", listen, "--json", "--no-context"}, c.options...)
+	c.server = start(c.owner, "server", c.dir, nil, args...)
+}
+
+// host is where the server listens.
+func (c *crowd) host() string {
+	c.t.Helper()
+	u, err := url.Parse(c.serving.URL)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return u.Host
+}
+
 // again starts the server, which has ended, on the same folder and port.
 func (c *crowd) again() {
 	c.t.Helper()
 	before := c.serving
-	u, err := url.Parse(before.URL)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.serve(u.Host)
+	c.serve(c.host())
 	if c.serving.URL != before.URL || c.serving.AdminToken != before.AdminToken || c.serving.Join != before.Join {
 		c.t.Errorf("after the restart %+v, before %+v", c.serving, before)
 	}

@@ -47,6 +47,7 @@ type process struct {
 	ended chan struct{}
 
 	mu    sync.Mutex
+	quiet bool     // another one has taken its place: a failure is explained by that one
 	lines []string // of stdout
 	log   string   // file of stderr
 }
@@ -94,7 +95,7 @@ func start(t testing.TB, name, dir string, env []string, args ...string) *proces
 	}()
 	t.Cleanup(func() {
 		p.kill()
-		if t.Failed() {
+		if t.Failed() && !p.quiet {
 			b, _ := os.ReadFile(p.log)
 			t.Logf("--- %s, stderr:\n%s", p.name, b[max(0, len(b)-4000):])
 			lines := p.output()
