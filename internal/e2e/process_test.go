@@ -118,6 +118,14 @@ func (p *process) kill() {
 	<-p.ended
 }
 
+// replace kills it; another process takes its place, and explains the failure of a test in its stead.
+func (p *process) replace() {
+	p.mu.Lock()
+	p.quiet = true
+	p.mu.Unlock()
+	p.kill()
+}
+
 func (p *process) gone() bool {
 	select {
 	case <-p.ended:

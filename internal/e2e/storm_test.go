@@ -205,10 +205,7 @@ func TestKillStorm(t *testing.T) {
 	begun := time.Now()
 	fallen := map[string]int{}
 	kill := func(what string, p *process) {
-		p.mu.Lock()
-		p.quiet = true
-		p.mu.Unlock()
-		p.kill()
+		p.replace()
 		fallen[what]++
 		kills--
 	}
