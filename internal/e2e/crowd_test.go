@@ -125,11 +125,17 @@ func (c *crowd) as(token string) *client.Client {
 // impatient is a client of the requester that never tries again.
 func (c *crowd) impatient() *client.Client {
 	c.t.Helper()
+	return c.once(c.token)
+}
+
+// once makes a client with a token that never tries again.
+func (c *crowd) once(token string) *client.Client {
+	c.t.Helper()
 	o, _, err := client.FromLink(c.serving.Admin)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	o.Token, o.Retries = c.token, -1
+	o.Token, o.Retries = token, -1
 	api, err := client.New(o)
 	if err != nil {
 		c.t.Fatal(err)

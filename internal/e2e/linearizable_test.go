@@ -34,7 +34,8 @@ type trial struct {
 	clients  sync.WaitGroup
 
 	mu      sync.Mutex
-	waiting map[cloudcrowd.JobID]held // jobs no worker can run
+	era     int                       // which pair of accounts is in use
+	waiting map[cloudcrowd.JobID]held // jobs no worker can run, of these
 	running []cloudcrowd.JobID        // jobs that devices run; of the last account
 	keys    int
 }
@@ -47,8 +48,9 @@ type held struct {
 // pieces is how many tasks a job has that devices run.
 const pieces = 2
 
-// newTrial makes accounts, and clients of them that never try again by themselves.
-func newTrial(c *crowd, url, prefix string) *trial {
+// newTrial makes accounts, a pair for each era and one whose jobs run, and clients of them that never try again by themselves. What may or may not have
+// happened to an account multiplies the orders to be looked at, so an era should not have many requests without an answer.
+func newTrial(c *crowd, url, prefix string, eras int) *trial {
 	c.t.Helper()
 	tr := &trial{c: c, url: url, history: newHistory(), stop: make(chan struct{}), waiting: map[cloudcrowd.JobID]held{}}
 	tr.operator = tr.as(c.serving.AdminToken)
@@ -56,7 +58,7 @@ func newTrial(c *crowd, url, prefix string) *trial {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	for i := range 3 {
+	for i := range 2*eras + 1 {
 		id := cloudcrowd.AccountID(fmt.Sprint(prefix, i))
 		api, token := c.newToken(id, cloudcrowd.RoleRequester)
 		if _, err := api.PutBytes(c.t.Context(), noop); err != nil {
@@ -114,6 +116,15 @@ func (tr *trial) ask(number int, in any, parts []part, do func(context.Context) 
 	return true
 }
 
+// turn begins the next era.
+func (tr *trial) turn() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.era++
+	clear(tr.waiting)
+	tr.keys = 0
+}
+
 // start lets a client ask for one thing after the other.
 func (tr *trial) start(number int, lots *rand.Rand) {
 	tr.clients.Go(func() {
@@ -130,7 +141,9 @@ func (tr *trial) start(number int, lots *rand.Rand) {
 
 // act asks for one thing drawn by lot.
 func (tr *trial) act(number int, lots *rand.Rand) {
-	who := lots.IntN(len(tr.accounts) - 1)
+	tr.mu.Lock()
+	who := 2*tr.era + lots.IntN(2)
+	tr.mu.Unlock()
 	account := tr.accounts[who]
 	switch lots.IntN(12) {
 	case 0, 1:
@@ -333,12 +346,16 @@ func TestLinearizable(t *testing.T) {
 	t.Parallel()
 	lots := chance(t)
 	c := newCrowd(t, shortLease)
-	tr := newTrial(c, c.serving.URL, "account-")
+	kills := setting(t, killsSetting, 4)
+	tr := newTrial(c, c.serving.URL, "account-", 1+kills/4)
 	tr.crowdOf(lots, "dev-a", "dev-b", "dev-c")
 	for i := range 4 {
 		tr.start(1+i, rand.New(rand.NewPCG(lots.Uint64(), 0)))
 	}
-	for range setting(t, killsSetting, 4) {
+	for i := range kills {
+		if i%4 == 3 {
+			tr.turn()
+		}
 		pass(t, time.Duration(200+lots.IntN(800))*time.Millisecond)
 		c.server.replace()
 		c.again()
@@ -400,7 +417,7 @@ func TestNotLinearizable(t *testing.T) {
 				}
 			}))
 			defer between.Close()
-			tr := newTrial(c, between.URL, strings.ReplaceAll(test.name, " ", "-")[:12])
+			tr := newTrial(c, between.URL, strings.ReplaceAll(test.name, " ", "-")[:12], 1)
 			mine := rand.New(rand.NewPCG(lots.Uint64(), 0))
 			for range 150 {
 				tr.act(1, mine)
