@@ -205,6 +205,9 @@ func (a *Agent) open() error {
 	if a.spool, waiting, err = openSpool(filepath.Join(a.cfg.DataDir, "spool")); err != nil {
 		return err
 	}
+	for _, damage := range a.spool.damage {
+		a.event(Event{Kind: Problem, Text: "spool: " + damage + "; what stood there is computed again"})
+	}
 	for _, w := range waiting {
 		f := &finished{spooled: w, ready: !w.Folder}
 		a.done[w.Report.Attempt] = f

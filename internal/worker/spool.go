@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
@@ -16,14 +17,15 @@ import (
 // spool keeps results on disk until the server has acknowledged them. Results are appended to one log, many at a time; output files, where there are
 // any, wait in a folder of the attempt beside it. So a task without outputs costs a hundred bytes of a shared write.
 //
-// The log is a sequence of records: length (4 bytes, big-endian), CRC-32C of the rest (4 bytes), a CBOR value. A damaged end, as a power failure leaves
-// it, is cut off. The spool is used by one goroutine at a time.
+// The log is a sequence of records: length (4 bytes, big-endian), CRC-32C of the rest (4 bytes), a CBOR value. A damaged record is left out, a damaged
+// end, as a power failure leaves it, is cut off; damage says which. The spool is used by one goroutine at a time.
 type spool struct {
-	dir  string
-	log  *os.File
-	size int64
-	live map[cloudcrowd.AttemptID]int // bytes of the record that holds it
-	held int64                        // sum of live
+	dir    string
+	damage []string // what openSpool found damaged, for people
+	log    *os.File
+	size   int64
+	live   map[cloudcrowd.AttemptID]int // bytes of the record that holds it
+	held   int64                        // sum of live
 }
 
 // spooled is one record: a result, or (Gone) the note that one is not needed any more.
@@ -70,18 +72,22 @@ func (s *spool) read() ([]spooled, error) {
 	}
 	latest := make(map[cloudcrowd.AttemptID]spooled)
 	var order []cloudcrowd.AttemptID
-	at := 0
+	at, whole := 0, 0 // where the next record begins; where the last one that is whole ends
 	for len(b)-at >= recordHead {
 		n := int(binary.BigEndian.Uint32(b[at:]))
 		if n > largestEntry || n > len(b)-at-recordHead {
 			break
 		}
-		body := b[at+recordHead:][:n]
-		var r spooled
-		if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(b[at+4:]) || cbor.Unmarshal(body, &r) != nil {
-			break
-		}
+		start, body := at, b[at+recordHead:][:n]
 		at += recordHead + n
+		var r spooled
+		if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(b[start+4:]) || cbor.Unmarshal(body, &r) != nil {
+			continue // those after it may be whole
+		}
+		if start > whole {
+			s.damage = append(s.damage, fmt.Sprintf("bytes %d to %d of the log of results are damaged", whole, start))
+		}
+		whole = at
 		id := r.Report.Attempt
 		s.count(id, recordHead+n, r.Gone)
 		if r.Gone {
@@ -93,8 +99,9 @@ func (s *spool) read() ([]spooled, error) {
 		}
 		latest[id] = r
 	}
-	s.size = int64(at)
-	if at < len(b) {
+	s.size = int64(whole)
+	if whole < len(b) {
+		s.damage = append(s.damage, fmt.Sprintf("the last %d bytes of the log of results are not whole", len(b)-whole))
 		if err := s.log.Truncate(s.size); err != nil {
 			return nil, err
 		}

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"os"
+	"reflect"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -135,4 +137,123 @@ func TestSpoolStaysSmall(t *testing.T) {
 	if err := s.close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Whichever bit of the log flips, no result comes back that is not one of those written; the damage is named; and where the length of a record is sound, the
+// others are there.
+func TestSpoolBitFlips(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, _, err := openSpool(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const records = 3
+	var ends []int64
+	for i := range int32(records) {
+		if err := s.append([]spooled{resultOf(i)}, false); err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, s.size)
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	sound, err := os.ReadFile(path(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for bit := range len(sound) * 8 {
+		spoiled := slices.Clone(sound)
+		spoiled[bit/8] ^= 1 << (bit % 8)
+		if err := os.WriteFile(path(dir, "log"), spoiled, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, waiting, err := openSpool(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.damage) == 0 {
+			t.Errorf("bit %d: nothing is said", bit)
+		}
+		struck := slices.IndexFunc(ends, func(end int64) bool { return int64(bit/8) < end })
+		begins := int64(0)
+		if struck > 0 {
+			begins = ends[struck-1]
+		}
+		got := map[int32]bool{}
+		for _, w := range waiting {
+			if want := resultOf(w.Report.Attempt.Task.Index); !reflect.DeepEqual(w, want) {
+				t.Errorf("bit %d: %+v came back", bit, w)
+			}
+			got[w.Report.Attempt.Task.Index] = true
+		}
+		for i := range int32(records) {
+			switch {
+			case int(i) == struck && got[i]:
+				t.Errorf("bit %d: record %d came back", bit, i)
+			case int(i) < struck && !got[i], int(i) > struck && !got[i] && int64(bit/8) >= begins+4:
+				t.Errorf("bit %d: record %d is gone", bit, i)
+			}
+		}
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Whatever the log holds, opening it neither fails nor panics, and what it gives is there again at the next start, with what was added, and nothing said.
+func FuzzSpool(f *testing.F) {
+	dir := f.TempDir()
+	s, _, err := openSpool(dir)
+	if err != nil {
+		f.Fatal(err)
+	}
+	gone := resultOf(1)
+	gone.Gone = true
+	if err := s.append([]spooled{resultOf(0), resultOf(1), gone, resultOf(2)}, true); err != nil {
+		f.Fatal(err)
+	}
+	if err := s.close(); err != nil {
+		f.Fatal(err)
+	}
+	log, err := os.ReadFile(path(dir, "log"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(log)
+	f.Add(log[:len(log)-3])
+	f.Add(append(slices.Clone(log[5:]), log...))
+	f.Add(make([]byte, 100))
+	f.Fuzz(func(t *testing.T, log []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(path(dir, "log"), log, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, first, err := openSpool(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		added := resultOf(1 << 30)
+		if err := s.append([]spooled{added}, false); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+		s, second, err := openSpool(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.close()
+		first = slices.DeleteFunc(first, func(r spooled) bool { return r.Report.Attempt == added.Report.Attempt })
+		if len(second) != len(first)+1 || !reflect.DeepEqual(second[len(first)], added) {
+			t.Fatalf("%d results, then %d", len(first), len(second))
+		}
+		for i := range first {
+			if !reflect.DeepEqual(first[i], second[i]) {
+				t.Fatalf("%+v, then %+v", first[i], second[i])
+			}
+		}
+	})
 }
