@@ -49,6 +49,9 @@ type books struct {
 	keys          string // ";KEY=JOB;" each
 }
 
+// nameless is a job of which only a request without an answer knows.
+const nameless = "?"
+
 var accountModel = porcupine.Model{
 	Init: func() any { return books{} },
 	Step: func(state, input, output any) (bool, any) {
@@ -59,8 +62,14 @@ var accountModel = porcupine.Model{
 			return out.unknown || out.code == "", b
 		case submit:
 			if in.key != "" {
-				if _, known, ok := strings.Cut(b.keys, ";"+in.key+"="); ok {
-					known, _, _ = strings.Cut(known, ";")
+				before, known, used := strings.Cut(b.keys, ";"+in.key+"=")
+				known, after, _ := strings.Cut(known, ";")
+				switch {
+				case used && known == nameless && !out.unknown: // now it is known which job the unanswered request made
+					b.keys = before + ";" + in.key + "=" + string(out.job) + ";" + after
+					b.waiting += ";" + string(out.job)
+					return out.code == "", b
+				case used:
 					return out.unknown || string(out.job) == known, b
 				}
 			}
@@ -69,11 +78,14 @@ var accountModel = porcupine.Model{
 				return !enough, b
 			}
 			b.held += in.budget
-			if !out.unknown {
-				b.waiting += ";" + string(out.job)
-				if in.key != "" {
-					b.keys += ";" + in.key + "=" + string(out.job) + ";"
-				}
+			made := string(out.job)
+			if out.unknown {
+				made = nameless
+			} else {
+				b.waiting += ";" + made
+			}
+			if in.key != "" {
+				b.keys += ";" + in.key + "=" + made + ";"
 			}
 			return enough && (out.unknown || out.code == ""), b
 		case cancel:
@@ -176,6 +188,9 @@ func TestModels(t *testing.T) {
 		{"refused though it could pay", "account", false, []step{{issue{5}, ok}, {submit{budget: 4}, answer{code: cloudcrowd.InsufficientCredits}}}},
 		{"one key, one job", "account", true, []step{{issue{9}, ok}, {submit{4, "k"}, answer{job: "a"}}, {submit{4, "k"}, answer{job: "a"}}, {balance{}, answer{balance: 9, held: 4}}}},
 		{"one key, two jobs", "account", false, []step{{issue{9}, ok}, {submit{4, "k"}, answer{job: "a"}}, {submit{4, "k"}, answer{job: "b"}}}},
+		{"one key, asked for again", "account", true, []step{{issue{9}, ok}, {submit{4, "k"}, unknown}, {balance{}, answer{balance: 9, held: 4}}, {submit{4, "k"}, answer{job: "a"}},
+			{balance{}, answer{balance: 9, held: 4}}, {cancel{"a", 4}, ok}, {balance{}, answer{balance: 9}}}},
+		{"one key, held for twice", "account", false, []step{{issue{9}, ok}, {submit{4, "k"}, unknown}, {submit{4, "k"}, answer{job: "a"}}, {balance{}, answer{balance: 9, held: 8}}}},
 		{"cancelled and still held", "account", false, []step{{issue{9}, ok}, {submit{4, ""}, answer{job: "a"}}, {cancel{"a", 4}, ok}, {balance{}, answer{balance: 9, held: 4}}}},
 		{"cancelled twice", "account", false, []step{{issue{9}, ok}, {submit{4, ""}, answer{job: "a"}}, {cancel{"a", 4}, ok}, {cancel{"a", 4}, ok}}},
 		{"done and stays so", "job", true, []step{{stand{}, answer{state: cloudcrowd.JobRunning}}, {stand{}, answer{state: cloudcrowd.JobDone}}, {cancel{}, answer{code: cloudcrowd.Conflict}}}},
