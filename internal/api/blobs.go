@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
 	"cloudcrowd.dev/cloudcrowd/internal/authz"
+	"cloudcrowd.dev/cloudcrowd/internal/blob"
 )
 
 const blobPath = "/v1/blobs/"
@@ -110,15 +113,64 @@ func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, d cloudcrowd
 	if err != nil {
 		return hide(err, "blob", string(d))
 	}
+	if _, damaged := h.damaged.Load(d); damaged && r.Method == http.MethodHead {
+		return notFound("blob", string(d)) // so that whoever has it stores it again, which mends it
+	}
 	w.Header().Set("ETag", `"`+string(d)+`"`)
 	reader := &blobReader{ctx: r.Context(), blobs: h.Blobs, digest: d, size: size}
 	defer reader.Close()
-	http.ServeContent(w, r, "", time.Time{}, reader)
-	if reader.err != nil {
+	late := &lateHeader{ResponseWriter: w}
+	http.ServeContent(late, r, "", time.Time{}, reader)
+	if reader.err == nil {
+		if late.status == http.StatusPartialContent && w.Header().Get("Content-Length") == "0" { // net/http gives out "the last 0 bytes" as a part from 4 to 3
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", size))
+			late.status = http.StatusRequestedRangeNotSatisfiable
+		}
+		late.send()
+		return nil
+	}
+	_, damaged := errors.AsType[*blob.CorruptError](reader.err)
+	if damaged {
+		h.damaged.Store(d, true)
+	}
+	if late.sent {
 		h.Log.ErrorContext(r.Context(), "blob cannot be read", "request", requestID(r.Context()), "blob", string(d), "err", reader.err)
 		panic(http.ErrAbortHandler) // the length was promised; a broken connection says that it was not kept
 	}
-	return nil
+	for _, name := range []string{"Accept-Ranges", "Cache-Control", "Content-Length", "Content-Range", "Content-Type", "Etag"} {
+		w.Header().Del(name)
+	}
+	if damaged {
+		return (&cloudcrowd.Error{Code: cloudcrowd.Internal, Msg: fmt.Sprintf("the blob %s is damaged on the server's disk", d), Err: reader.err}).
+			WithHint("store it again if you have it, which mends it; `cloudcrowd fsck` names all damaged blobs")
+	}
+	return reader.err
+}
+
+// lateHeader sends the header with the first byte of the body, so that an error before it can still be said.
+type lateHeader struct {
+	http.ResponseWriter
+	status int
+	sent   bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *lateHeader) WriteHeader(status int) { w.status = status }
+
+// Write implements http.ResponseWriter.
+func (w *lateHeader) Write(p []byte) (int, error) {
+	w.send()
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *lateHeader) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *lateHeader) send() {
+	if !w.sent {
+		w.sent = true
+		w.ResponseWriter.WriteHeader(max(w.status, http.StatusOK))
+	}
 }
 
 // blobReader is a blob as an io.ReadSeeker: it opens the store's stream where reading begins.
@@ -249,6 +301,7 @@ func (h *Handler) putBlob(w http.ResponseWriter, r *http.Request) error {
 	if err := done(); err != nil {
 		return err
 	}
+	h.damaged.Delete(d)
 	w.Header().Set("ETag", `"`+string(d)+`"`)
 	w.Header().Set("Location", blobPath+string(d))
 	return writeJSON(w, http.StatusCreated, client.BlobAnswer{Digest: d, SizeBytes: size})

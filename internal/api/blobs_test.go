@@ -3,8 +3,12 @@ package api
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -206,4 +210,106 @@ func TestOutputs(t *testing.T) {
 		t.Errorf("%s", b)
 	}
 	rc.Close()
+}
+
+// A damaged blob is named and not served; who has it is told so by HEAD, stores it again, and it is served.
+func TestDamagedBlob(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx, c := context.Background(), r.client("alice")
+	data := []byte("ACGT")
+	d, err := c.PutBytes(ctx, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.blobs.rot = map[cloudcrowd.Digest]bool{d: true}
+	resp, b := r.do("alice", "GET", "/v1/blobs/"+string(d), "", "Range", "bytes=1-2")
+	if resp.StatusCode != 500 || !strings.Contains(string(b), string(d)) || !strings.Contains(string(b), "damaged") || resp.Header.Get("ETag") != "" {
+		t.Errorf("%d %v %s", resp.StatusCode, resp.Header, b)
+	}
+	if _, err := c.OpenBlob(ctx, d, 0, -1, ""); cloudcrowd.CodeOf(err) != cloudcrowd.Internal {
+		t.Error(err)
+	}
+	if _, err := c.PutBytes(ctx, data); err != nil || r.blobs.rot[d] {
+		t.Errorf("it was not stored again, %v", err)
+	}
+	var got bytes.Buffer
+	if _, err := c.FetchBlob(ctx, d, "", &got); err != nil || got.String() != string(data) {
+		t.Errorf("%q, %v", &got, err)
+	}
+	if has, err := c.HasBlob(ctx, d); !has || err != nil {
+		t.Error(has, err)
+	}
+}
+
+// Whatever range is asked for, the answer is that part of the blob and says so, or a refusal; never other bytes.
+func FuzzBlobRange(f *testing.F) {
+	for _, s := range []string{"", "bytes=0-0", "bytes=5-", "bytes=-7", "bytes=0-3,8-9", "bytes=9-5", "bytes=99999999999999999999-", "bytes=-0", "bytes= 1 - 2 ", "bits=1-2", "bytes=0-,0-,0-",
+		"bytes=-9223372036854775808", "bytes=9223372036854775807-"} {
+		f.Add(s, uint16(1000))
+		f.Add(s, uint16(0))
+	}
+	r := newRig(f)
+	f.Fuzz(func(t *testing.T, wanted string, size uint16) {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(i * 251 >> 3)
+		}
+		d := sum(data)
+		r.blobs.mu.Lock()
+		r.blobs.m = map[cloudcrowd.Digest][]byte{d: data}
+		r.blobs.mu.Unlock()
+		request := httptest.NewRequest("GET", "/v1/blobs/"+string(d), nil)
+		request.Header.Set("Authorization", "Grant "+r.signer.Read(d, time.Now().Add(time.Hour)))
+		request.Header["Range"] = []string{wanted}
+		recorder := httptest.NewRecorder()
+		r.handler.ServeHTTP(recorder, request)
+		body := recorder.Body.Bytes()
+		switch recorder.Code {
+		case http.StatusOK:
+			if !bytes.Equal(body, data) {
+				t.Fatalf("%q: %d bytes of %d", wanted, len(body), size)
+			}
+		case http.StatusPartialContent:
+			kind, parameters, err := mime.ParseMediaType(recorder.Header().Get("Content-Type"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if kind != "multipart/byteranges" {
+				checkSpan(t, recorder.Header().Get("Content-Range"), body, data)
+				break
+			}
+			total := 0
+			for parts := multipart.NewReader(bytes.NewReader(body), parameters["boundary"]); ; {
+				part, err := parts.NextPart()
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := io.ReadAll(part)
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkSpan(t, part.Header.Get("Content-Range"), b, data)
+				total += len(b)
+			}
+			if total > len(data) {
+				t.Fatalf("%q: %d bytes of a blob of %d", wanted, total, size)
+			}
+		case http.StatusRequestedRangeNotSatisfiable, http.StatusTooManyRequests:
+		default:
+			t.Fatalf("%q: status %d", wanted, recorder.Code)
+		}
+	})
+}
+
+// checkSpan compares a part of an answer with the bytes it claims to be.
+func checkSpan(t *testing.T, says string, b, data []byte) {
+	t.Helper()
+	var from, to, size int
+	if _, err := fmt.Sscanf(says, "bytes %d-%d/%d", &from, &to, &size); err != nil || size != len(data) || from > to || to >= size || !bytes.Equal(b, data[from:to+1]) {
+		t.Fatalf("%q: %d bytes of %d, %v", says, len(b), len(data), err)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/blob"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
@@ -334,6 +335,7 @@ type fakeBlobs struct {
 	mu   sync.Mutex
 	m    map[cloudcrowd.Digest][]byte
 	full bool
+	rot  map[cloudcrowd.Digest]bool // damaged on the disk; storing them again mends them
 }
 
 func sum(b []byte) cloudcrowd.Digest {
@@ -355,6 +357,7 @@ func (f *fakeBlobs) Put(_ context.Context, d cloudcrowd.Digest, size int64, r io
 		return cloudcrowd.Errorf(cloudcrowd.DigestMismatch, "the bytes are not those of the digest")
 	}
 	f.m[d] = b
+	delete(f.rot, d)
 	return nil
 }
 
@@ -364,6 +367,9 @@ func (f *fakeBlobs) Open(_ context.Context, d cloudcrowd.Digest, off, length int
 	b, ok := f.m[d]
 	if !ok {
 		return nil, none("blob")
+	}
+	if f.rot[d] {
+		return nil, &blob.CorruptError{Digest: d}
 	}
 	return io.NopCloser(bytes.NewReader(b[off : off+length])), nil
 }

@@ -23,6 +23,7 @@ type Handler struct {
 	uploads *uploads
 	quotas  *quotas
 	owners  *cache[cloudcrowd.JobID, cloudcrowd.AccountID]
+	damaged sync.Map // digests of blobs that were found damaged and not stored again since
 
 	bodies      []bodyType
 	description []byte // openapi.json
