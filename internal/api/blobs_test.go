@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"mime"
-	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -271,33 +269,7 @@ func FuzzBlobRange(f *testing.F) {
 				t.Fatalf("%q: %d bytes of %d", wanted, len(body), size)
 			}
 		case http.StatusPartialContent:
-			kind, parameters, err := mime.ParseMediaType(recorder.Header().Get("Content-Type"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if kind != "multipart/byteranges" {
-				checkSpan(t, recorder.Header().Get("Content-Range"), body, data)
-				break
-			}
-			total := 0
-			for parts := multipart.NewReader(bytes.NewReader(body), parameters["boundary"]); ; {
-				part, err := parts.NextPart()
-				if err == io.EOF {
-					break
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				b, err := io.ReadAll(part)
-				if err != nil {
-					t.Fatal(err)
-				}
-				checkSpan(t, part.Header.Get("Content-Range"), b, data)
-				total += len(b)
-			}
-			if total > len(data) {
-				t.Fatalf("%q: %d bytes of a blob of %d", wanted, total, size)
-			}
+			checkSpan(t, recorder.Header().Get("Content-Range"), body, data)
 		case http.StatusRequestedRangeNotSatisfiable, http.StatusTooManyRequests:
 		default:
 			t.Fatalf("%q: status %d", wanted, recorder.Code)
