@@ -21,28 +21,48 @@ var (
 // begin with zstd's magic number, which no CBOR array does.
 const (
 	packFrom  = 8 << 10
-	maxPlain  = 64 << 30
 	zstdMagic = "\x28\xb5\x2f\xfd"
 )
+
+// A few bytes can claim to unpack to any number. What was packed unpacks to at most smallPlain, or largestRatio times as much as it is: far more than real
+// batches, which shrink to a tenth; what would shrink more is stored as it is.
+const (
+	smallPlain   = 64 << 20
+	largestRatio = 100
+)
+
+// plainLimit is the most that n packed bytes may unpack to.
+func plainLimit(n int) uint64 { return max(smallPlain, largestRatio*uint64(n)) }
 
 // The options are right, so making them cannot fail; what they need they make when first used.
 var (
 	packer, _   = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
-	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
+	unpacker, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true))
 )
 
 func pack(b []byte) []byte {
 	if len(b) < packFrom {
 		return b
 	}
-	return packer.EncodeAll(b, make([]byte, 0, len(b)/4))
+	packed := packer.EncodeAll(b, make([]byte, 0, len(b)/4))
+	if uint64(len(b)) > plainLimit(len(packed)) {
+		return b
+	}
+	return packed
 }
 
 func unpack(b []byte) ([]byte, error) {
 	if !bytes.HasPrefix(b, []byte(zstdMagic)) {
 		return b, nil
 	}
-	return unpacker.DecodeAll(b, nil)
+	var head zstd.Header
+	if err := head.Decode(b); err != nil {
+		return nil, err
+	}
+	if !head.HasFCS || head.FrameContentSize > plainLimit(len(b)) {
+		return nil, fmt.Errorf("%d packed bytes do not say that they unpack to at most %d", len(b), plainLimit(len(b)))
+	}
+	return unpacker.DecodeAll(b, make([]byte, 0, head.FrameContentSize)) // and to no more than that
 }
 
 // EncodeEvents packs a batch.
@@ -71,15 +91,20 @@ func (s *State) Encode() ([]byte, error) {
 }
 
 // DecodeState unpacks a snapshot.
-func DecodeState(b []byte) (*State, error) {
-	s := &State{}
-	b, err := unpack(b)
+func DecodeState(b []byte) (s *State, err error) {
+	s = &State{}
+	b, err = unpack(b)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	if err := decMode.Unmarshal(b, s); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
+	defer func() {
+		if r := recover(); r != nil { // what it holds is not a state
+			s, err = nil, fmt.Errorf("snapshot: %v", r)
+		}
+	}()
 	s.init()
 	return s, nil
 }
