@@ -1,16 +1,22 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
 )
+
+// flipsSetting is how many bits TestDatabaseBitFlips flips.
+const flipsSetting = "CLOUDCROWD_FLIPS"
 
 // flip changes one bit of a file.
 func flip(t testing.TB, path string, at int64, bit int) {
@@ -86,4 +92,187 @@ func (c *crowd) readings(jobs []cloudcrowd.JobID) map[string]string {
 		}
 	}
 	return list
+}
+
+// started waits until the server serves or has ended, and reports whether it serves.
+func (c *crowd) started() bool {
+	c.t.Helper()
+	until(c.t, "the server serves or ends", func() bool { return c.server.gone() || len(c.server.output()) > 0 })
+	return len(c.server.output()) > 0
+}
+
+// Bits of the database file flip while the server is away. A bit that fsck finds nothing wrong with changes no answer; one that matters is named by fsck, and
+// where it struck the journal or a snapshot, the server does not start on it.
+func TestDatabaseBitFlips(t *testing.T) {
+	t.Parallel()
+	lots := chance(t)
+	c := newCrowd(t, nil, "ada", "grace")
+	var jobs []cloudcrowd.JobID
+	for n := 1; n <= 2; n++ {
+		jobs = append(jobs, c.ended(c.submit(counting(n, 1, pair)), cloudcrowd.JobDone).ID)
+	}
+	c.dismiss("ada")
+	c.dismiss("grace")
+	c.rest()
+	c.again()
+	before := c.readings(jobs)
+	c.rest()
+	sound := c.data
+	file, err := os.ReadFile(filepath.Join(sound, "cloudcrowd.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named, harmless := 0, 0
+	for i := range setting(t, flipsSetting, 5) {
+		// Most of a small file is empty; half of the flips strike bytes that hold something. One is sure to strike the journal.
+		at := lots.IntN(len(file))
+		for i%2 == 0 && file[at] == 0 {
+			at = lots.IntN(len(file))
+		}
+		journal := i == 0
+		if journal {
+			at = bytes.Index(file, []byte("counting")) // the first job's name, in the row that says it was submitted
+		}
+		c.data = filepath.Join(c.dir, fmt.Sprint("flipped-", i))
+		if err := os.CopyFS(c.data, os.DirFS(sound)); err != nil {
+			t.Fatal(err)
+		}
+		bit := lots.IntN(8)
+		flip(t, filepath.Join(c.data, "cloudcrowd.db"), int64(at), bit)
+		r := command(t, nil, "fsck", "--data", c.data, "--json")
+		clean := r.status == 0 && strings.Contains(r.last(), `"clean"`)
+		if !clean && r.status == 0 || !clean && !strings.Contains(r.stdout+r.stderr, "problem") && !strings.Contains(r.stderr, "corrupt") && !strings.Contains(r.stderr, "database") {
+			t.Errorf("bit %d of byte %d: fsck says neither that all is well nor what is not: %d %s%s", bit, at, r.status, r.stdout, r.stderr)
+		}
+		if clean {
+			harmless++
+		} else {
+			named++
+		}
+		c.begin(c.host())
+		if c.started() {
+			for question, answer := range c.readings(jobs) {
+				if answer != before[question] && clean {
+					t.Errorf("bit %d of byte %d: fsck finds nothing, but the answer to %q is\n%s\nbefore\n%s", bit, at, question, answer, before[question])
+				}
+			}
+		} else if clean {
+			t.Errorf("bit %d of byte %d: fsck finds nothing, but the server does not start", bit, at)
+		}
+		c.server.replace()
+		if err := os.RemoveAll(c.data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d flips were named, %d changed nothing", named, harmless)
+}
+
+// A bit of a blob flips on the disk: no byte of it is served wrong, fsck names it, and storing it again mends it.
+func TestBlobBitFlips(t *testing.T) {
+	t.Parallel()
+	lots := chance(t)
+	c := newCrowd(t, nil)
+	for _, size := range []int{5_000, 300_000} {
+		content := make([]byte, size)
+		for i := range content {
+			content[i] = byte(lots.Uint32())
+		}
+		digest, err := c.api.PutBytes(t.Context(), content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var path string
+		err = filepath.WalkDir(filepath.Join(c.data, "blobs"), func(p string, e os.DirEntry, err error) error {
+			if err == nil && !e.IsDir() && strings.HasSuffix(p, string(digest)[4:]) {
+				path = p
+			}
+			return err
+		})
+		if err != nil || path == "" {
+			t.Fatalf("the file of blob %s is not found, %v", digest.Short(), err)
+		}
+		for range 4 {
+			at, bit := lots.IntN(size), lots.IntN(8)
+			flip(t, path, int64(at), bit)
+			from := lots.IntN(at + 1)
+			for _, span := range [][2]int{{0, size}, {from, size - from}, {at, 1}} {
+				r, err := c.impatient().OpenBlob(t.Context(), digest, int64(span[0]), int64(span[1]), "")
+				if err != nil {
+					continue
+				}
+				got, err := io.ReadAll(r)
+				r.Close()
+				if err == nil || !bytes.HasPrefix(content[span[0]:], got) {
+					t.Errorf("bit %d of byte %d flipped: %d bytes from %d were served, %v", bit, at, len(got), span[0], err)
+				}
+			}
+			if _, err := c.impatient().OpenBlob(t.Context(), digest, int64(at), 1, ""); cloudcrowd.CodeOf(err) != cloudcrowd.Internal || !strings.Contains(err.Error(), string(digest)) {
+				t.Errorf("the error does not name the blob: %v", err)
+			}
+			if r := command(t, nil, "fsck", "--data", c.data, "--json"); r.status == 0 || !strings.Contains(r.last(), string(digest)) {
+				t.Errorf("fsck does not name blob %s: %s%s", digest, r.stdout, r.stderr)
+			}
+			if _, err := c.api.PutBytes(t.Context(), content); err != nil {
+				t.Errorf("storing it again: %v", err)
+			}
+		}
+		r, err := c.api.OpenBlob(t.Context(), digest, 0, -1, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("after storing it again %d bytes of %d, %v", len(got), size, err)
+		}
+		r.Close()
+	}
+	c.fsck()
+}
+
+// Bits flip in what a worker that was killed keeps of results nobody has acknowledged: in the log, and in the files of an attempt. No such result is
+// believed, the worker says what it found, and the job ends right.
+func TestSpoolBitFlips(t *testing.T) {
+	t.Parallel()
+	lots := chance(t)
+	c := newCrowd(t, shortLease, "ada", "grace")
+	id := c.submit(counting(8, 60, pair))
+	events := func(name, text string) int { return strings.Count(strings.Join(c.workers[name].output(), "\n"), text) }
+	c.reached(id, "both work", func(cloudcrowd.Job) bool {
+		return events("ada", `"event":"started"`) > 0 && events("grace", `"event":"started"`) > 0
+	})
+	c.server.kill()
+	before := events("ada", `"event":"finished"`)
+	until(t, "ada finishes something for nobody", func() bool { return events("ada", `"event":"finished"`) > before })
+	c.workers["ada"].kill()
+	spool := filepath.Join(c.folder("ada"), "spool")
+	log, err := os.Stat(filepath.Join(spool, "log"))
+	if err != nil || log.Size() == 0 {
+		t.Fatalf("nothing is in the spool: %v", err)
+	}
+	files, err := filepath.Glob(filepath.Join(spool, "*", "out", "lines.txt"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files are in the spool: %v", err)
+	}
+	if lots.IntN(2) == 0 {
+		files = files[:len(files)-1] // one is as it was
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flip(t, file, lots.Int64N(info.Size()), lots.IntN(8))
+	}
+	flip(t, filepath.Join(spool, "log"), lots.Int64N(log.Size()), lots.IntN(8))
+	c.again()
+	c.work("ada", "")
+	c.online("ada", "grace")
+	until(t, "ada says what it found", func() bool { return events("ada", "spool: ") > 0 })
+	job := c.ended(id, cloudcrowd.JobDone)
+	if got := c.answer(job, "lines.txt"); got != counted(8, 60) {
+		t.Errorf("the answer is\n%s", got)
+	}
+	if job.Refused > 0 {
+		t.Errorf("%d damaged results were reported and had to be refused", job.Refused)
+	}
+	c.audit(job)
 }
