@@ -60,6 +60,11 @@ func (c *checker) replayAll() error {
 		}
 		delete(ends, n)
 	}
+	for number, acknowledged := range c.db.Acknowledged() {
+		if head := heads[number].Seq; head < acknowledged {
+			c.fault(fmt.Sprintf("journal of shard %d", number), "it ends at row %d, but rows up to %d were acknowledged", head, acknowledged)
+		}
+	}
 	for _, n := range slices.Sorted(maps.Keys(ends)) {
 		c.fault(fmt.Sprintf("journal of shard %d", n), "it has rows up to %d, but no such shard exists", ends[n])
 	}

@@ -18,7 +18,7 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 		row.Events = []byte{}
 	}
 	sum := row.Sum(b.Shard)
-	return s.write(ctx, func(w *writer) error {
+	err := s.write(ctx, func(w *writer) error {
 		n, err := w.exec("UPDATE shards SET head = ?1 WHERE shard = ?2 AND epoch = ?3 AND head = ?1 - 1", b.Seq, b.Shard, b.Epoch)
 		if err != nil {
 			return err
@@ -36,6 +36,10 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 		}
 		return w.keep(b, changes)
 	})
+	if err == nil {
+		s.witness.note(b.Shard, b.Seq)
+	}
+	return err
 }
 
 // keep writes what a batch did to the ledger.

@@ -38,6 +38,9 @@ func (s *Store) Acquire(ctx context.Context, shard int) (head store.Head, err er
 		if _, err := w.row("SELECT epoch, head FROM shards WHERE shard = ?", []any{shard}, &head.Epoch, &head.Seq); err != nil {
 			return err
 		}
+		if acknowledged := s.witness.of(shard); head.Seq < acknowledged {
+			return s.lost(shard, head.Seq, acknowledged)
+		}
 		var sum uint32
 		found, err := w.row("SELECT seq, sum, state FROM snapshots WHERE shard = ? ORDER BY seq DESC LIMIT 1", []any{shard}, &head.SnapshotSeq, &sum, &head.Snapshot)
 		if err != nil {

@@ -64,6 +64,9 @@ func openView(ctx context.Context, path, immutable string) (*Store, error) {
 }
 
 func (s *Store) view(ctx context.Context, immutable string) (err error) {
+	if s.said, err = readWitness(s.path); err != nil { // before the moment, so that it says no more than is there
+		return unusable(s.path, err)
+	}
 	address, err := url.Parse(address(s.path, ""))
 	if err != nil {
 		return err

@@ -45,6 +45,8 @@ type Store struct {
 	room    checkpoints
 	history *history.Reader
 	merges  merges
+	witness witness
+	said    map[int]int64                 // what the witness said; of a store that was opened for reading only
 	observe func(text string, args []any) // is shown every statement that reads; nil except in a test
 
 	life   sync.Mutex
@@ -98,6 +100,9 @@ func (s *Store) start(ctx context.Context) error {
 		return unusable(s.path, err)
 	}
 	var err error
+	if s.witness, err = openWitness(s.path); err != nil {
+		return unusable(s.path, err)
+	}
 	if s.writers, err = sql.Open("sqlite", address(s.path, "")); err != nil {
 		return err
 	}
@@ -206,7 +211,7 @@ func (s *Store) release() error {
 	if s.writers != nil {
 		errs = append(errs, s.writers.Close()) // the last connection moves the WAL into the database
 	}
-	errs = append(errs, s.lock.Release())
+	errs = append(errs, s.witness.close(), s.lock.Release())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close %s: %w", s.path, err)
 	}
