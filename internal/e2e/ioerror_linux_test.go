@@ -117,7 +117,7 @@ func TestServerDiskFails(t *testing.T) {
 			t.Parallel()
 			c := newCrowd(t, shortLease, "ada", "grace")
 			op := c.once(c.serving.AdminToken)
-			running := c.midway(func() cloudcrowd.JobID { return c.submit(counting(6, 60, pair)) })
+			running := c.midway(func() cloudcrowd.JobID { return c.submit(counting(6, 30, pair)) })
 			spec := c.spec(c.api, counting(1, 1, pair))
 			var given gifts
 			var givers sync.WaitGroup
@@ -177,7 +177,7 @@ func TestServerDiskFails(t *testing.T) {
 				t.Errorf("%d gifts were asked for, each at least once: the account has %d, %v", len(given.keys), account.Balance, err)
 			}
 			job := c.ended(running, cloudcrowd.JobDone)
-			if got := c.answer(job, "lines.txt"); got != counted(6, 60) {
+			if got := c.answer(job, "lines.txt"); got != counted(6, 30) {
 				t.Errorf("the answer is\n%s", got)
 			}
 			c.audit(job)
@@ -222,13 +222,13 @@ func TestBlobDiskFails(t *testing.T) {
 func TestWorkerDiskFails(t *testing.T) {
 	t.Parallel()
 	c := newCrowd(t, shortLease, "ada", "grace", "linus")
-	id := c.midway(func() cloudcrowd.JobID { return c.submit(counting(8, 60, pair)) })
+	id := c.midway(func() cloudcrowd.JobID { return c.submit(counting(6, 50, pair)) })
 	heal := c.workers["ada"].strike(t, filepath.Join(c.folder("ada"), "spool", "log"), "write,fsync", "error=EIO")
 	until(t, "ada notices, or all is done", func() bool {
 		return strings.Contains(strings.Join(c.workers["ada"].output(), "\n"), "the disk cannot be written") || c.job(id).State.Ended()
 	})
 	job := c.ended(id, cloudcrowd.JobDone)
-	if got := c.answer(job, "lines.txt"); got != counted(8, 60) {
+	if got := c.answer(job, "lines.txt"); got != counted(6, 50) {
 		t.Errorf("the answer is\n%s", got)
 	}
 	if job.Refused > 0 {
@@ -239,8 +239,8 @@ func TestWorkerDiskFails(t *testing.T) {
 	c.workers["ada"].kill()
 	c.work("ada", "")
 	c.online("ada", "grace", "linus")
-	job = c.ended(c.submit(counting(2, 60, "{replicas: 3, quorum: 3}")), cloudcrowd.JobDone)
-	if got := c.answer(job, "lines.txt"); got != counted(2, 60) {
+	job = c.ended(c.submit(counting(2, 30, "{replicas: 3, quorum: 3}")), cloudcrowd.JobDone)
+	if got := c.answer(job, "lines.txt"); got != counted(2, 30) {
 		t.Errorf("the answer is\n%s", got)
 	}
 	c.audit(job)

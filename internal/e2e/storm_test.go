@@ -139,7 +139,8 @@ func (l *load) customer(number int) {
 		l.jobs[key], l.tasks[job.ID] = job.ID, n
 		l.mu.Unlock()
 		for !job.State.Ended() && !l.over() {
-			if !l.insist("look at job "+string(job.ID), func(ctx context.Context) (err error) { job, err = l.c.api.Job(ctx, job.ID); return err }) {
+			id := job.ID
+			if !l.insist("look at job "+string(id), func(ctx context.Context) (err error) { job, err = l.c.api.Job(ctx, id); return err }) {
 				return
 			}
 			l.breathe()
@@ -198,7 +199,7 @@ func (l *load) settle() {
 func TestKillStorm(t *testing.T) {
 	t.Parallel()
 	lots := chance(t)
-	kills := setting(t, killsSetting, 16)
+	kills := setting(t, killsSetting, 12)
 	names := []string{"ada", "grace", "linus"}
 	c := newCrowd(t, shortLease, names...)
 	l := newLoad(c, 3, 4)

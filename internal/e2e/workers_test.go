@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
 )
@@ -98,6 +99,36 @@ func TestServerAway(t *testing.T) {
 		if a.WorkerName == "ada" && a.State == cloudcrowd.AttemptLost {
 			t.Errorf("attempt %s of ada is lost: %s", a.ID, a.Verdict)
 		}
+	}
+	c.audit(job)
+}
+
+// The server is frozen for longer than leases live, while its workers work, and wakes: it takes what they have done meanwhile, nobody's work is lost to the
+// pause for good, and the answer is right.
+func TestServerFrozen(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(t, shortLease, "ada", "grace")
+	id := c.submit(counting(6, 60, pair))
+	finished := func(name string) int {
+		return strings.Count(strings.Join(c.workers[name].output(), "\n"), `"event":"finished"`)
+	}
+	started := func(name string) bool {
+		return strings.Contains(strings.Join(c.workers[name].output(), "\n"), `"event":"started"`)
+	}
+	// Started, not only leased: what a task reads cannot be fetched from a server that is frozen.
+	c.reached(id, "both work", func(cloudcrowd.Job) bool { return started("ada") && started("grace") })
+	c.server.pause(t)
+	before, frozen := finished("ada")+finished("grace"), time.Now()
+	until(t, "something is finished for nobody, and the leases are over", func() bool {
+		return finished("ada")+finished("grace") > before && time.Since(frozen) > 4*time.Second
+	})
+	c.server.wake(t)
+	job := c.ended(id, cloudcrowd.JobDone)
+	if got := c.answer(job, "lines.txt"); got != counted(6, 60) {
+		t.Errorf("the answer is\n%s", got)
+	}
+	if job.Refused > 0 {
+		t.Errorf("%d results were refused", job.Refused)
 	}
 	c.audit(job)
 }
