@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 
 	driver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -36,6 +37,9 @@ func classify(err error) error {
 		return &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: msg, Hint: hint, Err: err}
 	}
 	code := codeOf(err)
+	if text := err.Error(); code == sqlite3.SQLITE_ERROR && (strings.Contains(text, "no such ") || strings.Contains(text, "has no column")) {
+		return &store.CorruptError{What: "the database file", Err: err} // a statement of ours that the schema does not fit
+	}
 	if code == sqlite3.SQLITE_IOERR_SHMSIZE {
 		code = sqlite3.SQLITE_FULL
 	}

@@ -178,6 +178,10 @@ func TestClassify(t *testing.T) {
 	if have := classify(fmt.Errorf("wrapped: %w", err)); cloudcrowd.CodeOf(have) != cloudcrowd.Unavailable || !strings.Contains(have.Error(), "cannot be written") {
 		t.Errorf("%v, want code unavailable", have)
 	}
+	_, err = s.readers.Exec("SELECT nun FROM journal") // as if a bit of the schema's text had flipped
+	if have, ok := errors.AsType[*store.CorruptError](classify(err)); !ok || have.What != "the database file" {
+		t.Errorf("%v became %v", err, have)
+	}
 	for _, err := range []error{nil, store.ErrFenced, &store.InsufficientError{}} {
 		if have := classify(err); !errors.Is(have, err) {
 			t.Errorf("%v became %v", err, have)
