@@ -39,9 +39,7 @@ func flip(t testing.TB, path string, at int64, bit int) {
 // rest stops the server in order, so that all it knows is in its files.
 func (c *crowd) rest() {
 	c.t.Helper()
-	if err := c.server.cmd.Process.Signal(os.Interrupt); err != nil {
-		c.t.Fatal(err)
-	}
+	c.server.interrupt(c.t)
 	until(c.t, "the server stops", c.server.gone)
 }
 

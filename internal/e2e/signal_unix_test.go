@@ -22,3 +22,11 @@ func (p *process) wake(t testing.TB) {
 		t.Fatal(err)
 	}
 }
+
+// interrupt asks a process to stop in order.
+func (p *process) interrupt(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -8,3 +8,8 @@ func (p *process) pause(t testing.TB) {
 }
 
 func (p *process) wake(testing.TB) {}
+
+func (p *process) interrupt(t testing.TB) {
+	t.Helper()
+	lack(t, "Windows cannot ask a process of another console to stop")
+}
