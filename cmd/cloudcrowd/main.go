@@ -46,7 +46,7 @@ func interruptible() (context.Context, func()) {
 func (a *app) commands() []*cobra.Command {
 	return append([]*cobra.Command{
 		a.demoCommand(), a.serverCommand(), a.workerCommand(),
-		a.runCommand(), a.submitCommand(), a.jobsCommand(), a.jobCommand(), a.validateCommand(), a.planCommand(), a.schemaCommand(),
+		a.runCommand(), a.submitCommand(), a.jobsCommand(), a.jobCommand(), a.validateCommand(), a.planCommand(), a.schemaCommand(), a.importCommand(),
 		a.workersCommand(), a.accountCommand(), a.ledgerCommand(), a.tokensCommand(), a.blobsCommand(),
 		a.loginCommand(), a.consoleCommand(), a.fsckCommand(), a.benchCommand(), a.simCommand(), a.versionCommand(), a.completionCommand(),
 	}, topics()...)
