@@ -88,15 +88,14 @@ func (d *Decider) sources() []source {
 // Ranks are the upward ranks of a job's stages in seconds: the estimated time of one of its tasks on the reference core and of the longest path after it.
 func (j *Job) Ranks() []float64 {
 	ranks := make([]float64, len(j.Stages))
-	for i := len(j.Stages) - 1; i >= 0; i-- {
-		after := 0.0
-		for k := i + 1; k < len(j.Stages); k++ {
-			if slices.Contains(j.Spec.Stages[k].After, j.Spec.Stages[i].Name) {
-				after = math.Max(after, ranks[k])
-			}
-		}
-		ranks[i] = j.expect(i, 0) + after
+	for i := range ranks {
+		ranks[i] = j.expect(i, 0)
 	}
+	scheduler.Raise(ranks, func(i int, raise func(int, float64)) {
+		for _, name := range j.Spec.Stages[i].After {
+			raise(j.Spec.StageIndex(name), 0)
+		}
+	})
 	return ranks
 }
 

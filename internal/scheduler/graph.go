@@ -38,20 +38,30 @@ type Slot struct {
 	Bandwidth float64 // bytes per second
 }
 
-// UpwardRanks are the longest paths, in seconds, from the start of each node to the end of the graph: a node's own length and the largest rank of those that
-// wait for it, with the bytes between them (HEFT: Topcuoglu, Hariri, Wu 2002). slower is how many seconds a reference second takes on a typical slot,
-// perByte the seconds a byte takes where it has to move. O(nodes + edges).
+// Raise turns the lengths of nodes in topological order, in place, into upward ranks: a node's own length and the largest rank of those that wait for it, with
+// what lies between (HEFT: Topcuoglu, Hariri, Wu 2002). before names what a node waits for. The stages of a job and the tasks of a graph are ranked by it alike.
+func Raise(lengths []float64, before func(node int, raise func(from int, between float64))) {
+	after := make([]float64, len(lengths))
+	for i := len(lengths) - 1; i >= 0; i-- {
+		lengths[i] += after[i]
+		before(i, func(from int, between float64) { after[from] = math.Max(after[from], lengths[i]+between) })
+	}
+}
+
+// UpwardRanks are the longest paths, in seconds, from the start of each node to the end of the graph. slower is how many seconds a reference second takes on a
+// typical slot, perByte the seconds a byte takes where it has to move. O(nodes + edges).
 func (g *Graph) UpwardRanks(seconds []float64, slower, perByte float64) []float64 {
 	ranks := make([]float64, len(g.Nodes))
-	after := make([]float64, len(g.Nodes))
-	for i := len(g.Nodes) - 1; i >= 0; i-- {
-		ranks[i] = seconds[i]*slower + after[i]
+	for i := range ranks {
+		ranks[i] = seconds[i] * slower
+	}
+	Raise(ranks, func(i int, raise func(int, float64)) {
 		for _, e := range g.Nodes[i].In {
 			if e.From >= 0 {
-				after[e.From] = math.Max(after[e.From], ranks[i]+g.size(e)*perByte)
+				raise(int(e.From), g.size(e)*perByte)
 			}
 		}
-	}
+	})
 	return ranks
 }
 
