@@ -25,6 +25,7 @@ type attempt struct {
 	start, end float64 // end as it will be
 	expected   float64 // length as believed at the start
 	copy       bool
+	late       bool // it was noticed that it is suspicious
 }
 
 // engine is one replay under way.
@@ -165,7 +166,7 @@ func (e *engine) next() float64 {
 	for k, a := range e.at {
 		if a != nil {
 			next = math.Min(next, a.end)
-			if at := e.suspicious(a); e.mode.Speculate > 0 && at > e.now && !a.copy {
+			if at := e.suspicious(a); !e.mode.steady() && at > e.now && !a.copy {
 				next = math.Min(next, at)
 			}
 			continue
@@ -192,6 +193,12 @@ func (e *engine) settle() {
 	for k := range e.at {
 		if a := e.at[k]; a != nil && a.end <= e.now {
 			e.finish(a)
+		}
+	}
+	for _, a := range e.at {
+		if a != nil && !a.late && !e.mode.steady() && e.suspicious(a) <= e.now {
+			a.late = true
+			e.force = e.force || e.mode.Order == Planned && e.report.Plans < replans // what waits behind it may go elsewhere
 		}
 	}
 	for w := range e.turns {
