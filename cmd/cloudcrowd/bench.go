@@ -40,13 +40,13 @@ cloudcrowd bench dispatch --tasks 20000 --workers 8 --json
 
 var benchSubmitPage = page{
 	use:   "submit [options]",
-	short: "what accepting jobs of many tasks costs, and a restart with them",
+	short: "what jobs of many tasks cost to accept and take up",
 	text: `
-Starts a server without workers; submits a job of --tasks tasks as a range and
-another as a grid of two lists of values, and prints how long each took until
-it was durable and how much memory a waiting task takes; then starts the server
-again on the same data and prints how long that took, and how long until a
-worker has its first lease.
+Starts a server without workers; submits a job of --tasks tasks as a range
+and another as a grid of two lists of values, and prints how long each took
+until it was durable and how much memory a waiting task takes; then starts
+the server again on the same data and prints how long that took, and how
+long until a worker has its first lease.
 `,
 	examples: `
 cloudcrowd bench submit --tasks 1000000
@@ -57,10 +57,11 @@ var benchConnectionsPage = page{
 	use:   "connections [options]",
 	short: "what idle workers cost a server",
 	text: `
-Starts a server and, in a second process, many devices that connect to it over
-the real WebSocket, say hello, beat, and do nothing. Prints the server's memory
-for each, how long it took until all were welcome, and how long it took after
-all of them were cut off at once. Both processes need a file descriptor for each.
+Starts a server and, in a second process, many devices that connect to it
+over the real WebSocket, say hello, beat, and do nothing. Prints the server's
+memory for each, how long it took until all were welcome, and how long it
+took after all of them were cut off at once. Both processes need a file
+descriptor for each.
 `,
 	examples: `
 cloudcrowd bench connections --workers 10000

@@ -47,6 +47,11 @@ type selfChecked interface {
 	Integrity(ctx context.Context, quick bool) ([]string, error)
 }
 
+// witnessed is a database that knows from outside of itself how far journals were acknowledged.
+type witnessed interface {
+	Acknowledged() map[int]int64
+}
+
 // openView opens the store for a check.
 func (d Database) openView(ctx context.Context, dataDir string) (view, error) {
 	if d.Address != "" {

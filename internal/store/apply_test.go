@@ -12,21 +12,21 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
-// ledger is what Apply reads.
-type ledger struct {
+// rows is what Apply reads.
+type rows struct {
 	accounts map[cloudcrowd.AccountID]cloudcrowd.Account
 	holds    map[cloudcrowd.JobID]cloudcrowd.Hold
 	only     []cloudcrowd.AccountID // accounts that are told as they stand; nil means all
 }
 
-func (l ledger) Account(id cloudcrowd.AccountID) (cloudcrowd.Account, error) {
+func (l rows) Account(id cloudcrowd.AccountID) (cloudcrowd.Account, error) {
 	if l.only != nil && !slices.Contains(l.only, id) {
 		return cloudcrowd.Account{ID: id}, nil
 	}
 	return l.accounts[id], nil
 }
 
-func (l ledger) Hold(job cloudcrowd.JobID) (cloudcrowd.Hold, bool, error) {
+func (l rows) Hold(job cloudcrowd.JobID) (cloudcrowd.Hold, bool, error) {
 	h, ok := l.holds[job]
 	return h, ok, nil
 }
@@ -37,7 +37,7 @@ func TestSpenders(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		people := []cloudcrowd.AccountID{cloudcrowd.IssuerAccount, cloudcrowd.FeeAccount, "anna", "bert", "carl"}
-		l := ledger{map[cloudcrowd.AccountID]cloudcrowd.Account{}, map[cloudcrowd.JobID]cloudcrowd.Hold{}, nil}
+		l := rows{map[cloudcrowd.AccountID]cloudcrowd.Account{}, map[cloudcrowd.JobID]cloudcrowd.Hold{}, nil}
 		person, amount := rapid.SampledFrom(people), rapid.Int64Range(0, 20)
 		job := rapid.Custom(func(t *rapid.T) cloudcrowd.JobID {
 			return cloudcrowd.JobID(fmt.Sprint("j", rapid.IntRange(0, 5).Draw(t, "job")))
