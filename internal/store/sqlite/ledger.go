@@ -101,7 +101,7 @@ func (s *Store) Transfers(ctx context.Context, f store.TransferFilter, p store.P
 	if f.Account != "" { // two walks along two indexes, each of the page's length, merged
 		debit, credit := q.clone(), q.clone()
 		debit.and("debit = ?", f.Account)
-		credit.and("credit = ?", f.Account)
+		credit.and("credit = ? AND debit <> ?", f.Account, f.Account) // a transfer to oneself is in the first walk
 		text = fmt.Sprintf("SELECT * FROM (%s) UNION ALL SELECT * FROM (%s) ORDER BY %s LIMIT %d", debit.text(columns, order, limit), credit.text(columns, order, limit), order, limit)
 		args = append(append([]any{}, debit.args...), credit.args...)
 	}
