@@ -29,11 +29,11 @@ vet: ## go vet, for every system
 staticcheck: ## staticcheck
 	$(STATICCHECK) ./...
 
-generate: ## protocol messages, API description, manual (needs protoc and protoc-gen-go); the examples' modules: go generate ./examples
+generate: ## protocol messages, API description, manual, configuration reference (needs protoc and protoc-gen-go); the examples' modules: go generate ./examples
 	go generate ./internal/... ./cmd/...
 
 generated: generate ## fails if a generated file is not what its source makes
-	@git diff --exit-code --stat -- '*.pb.go' internal/api/openapi.json docs/cli.md || { echo "generated files were not up to date"; exit 1; }
+	@git diff --exit-code --stat -- '*.pb.go' internal/api/openapi.json docs/cli.md docs/configuration.md || { echo "generated files were not up to date"; exit 1; }
 
 race: ## race detector on packages with shared memory
 	go test -race -short -timeout 20m $(RACE)

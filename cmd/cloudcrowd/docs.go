@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-//go:generate go test . -run ManualIsUpToDate -update
+//go:generate go test . -run ManualIsUpToDate|ReferenceIsUpToDate -update
 
 // writeManual writes all manual pages as one Markdown document, docs/cli.md.
 func writeManual(w io.Writer, root *cobra.Command) {

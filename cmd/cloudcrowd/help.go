@@ -89,7 +89,7 @@ var exitMeanings = []struct {
 	{cloudcrowd.InsufficientCredits, "the account cannot cover the job's budget"},
 	{cloudcrowd.Unavailable, "the server cannot be reached or cannot do this now; try later"},
 	{cloudcrowd.RateLimited, "too many requests; try later"},
-	{cloudcrowd.Unsuccessful, "the job failed or was cancelled, or a check (fsck, ledger check) found faults"},
+	{cloudcrowd.Unsuccessful, "the job failed or was cancelled, or a check (fsck, ledger check, config check, backup verify) found faults"},
 }
 
 func exitCodesText() string {

@@ -48,6 +48,7 @@ func (a *app) commands() []*cobra.Command {
 		a.demoCommand(), a.serverCommand(), a.workerCommand(),
 		a.runCommand(), a.submitCommand(), a.jobsCommand(), a.jobCommand(), a.validateCommand(), a.planCommand(), a.schemaCommand(), a.importCommand(),
 		a.workersCommand(), a.accountCommand(), a.ledgerCommand(), a.tokensCommand(), a.blobsCommand(),
-		a.loginCommand(), a.consoleCommand(), a.fsckCommand(), a.benchCommand(), a.simCommand(), a.versionCommand(), a.completionCommand(),
+		a.loginCommand(), a.consoleCommand(),
+		a.configPages(), a.fsckCommand(), a.benchCommand(), a.simCommand(), a.versionCommand(), a.completionCommand(),
 	}, topics()...)
 }

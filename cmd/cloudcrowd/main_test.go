@@ -73,9 +73,23 @@ func TestManualIsUpToDate(t *testing.T) {
 	t.Parallel()
 	var got bytes.Buffer
 	writeManual(&got, tree())
-	path := filepath.FromSlash("../../docs/cli.md")
+	generated(t, "../../docs/cli.md", got.Bytes())
+}
+
+// docs/configuration.md holds every setting as the program defines it.
+func TestReferenceIsUpToDate(t *testing.T) {
+	t.Parallel()
+	var got bytes.Buffer
+	writeReference(&got)
+	generated(t, "../../docs/configuration.md", got.Bytes())
+}
+
+// generated compares a file with what it is made of; with -update it writes it.
+func generated(t *testing.T, path string, got []byte) {
+	t.Helper()
+	path = filepath.FromSlash(path)
 	if *update {
-		if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,8 +97,8 @@ func TestManualIsUpToDate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got.Bytes(), want) {
-		t.Error("docs/cli.md is not what the program prints; write it anew with: go test ./cmd/cloudcrowd -run Manual -update")
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what the program makes; write it anew with: go generate ./cmd/...", path)
 	}
 }
 

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/link"
 	"cloudcrowd.dev/cloudcrowd/internal/platform"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 	"github.com/spf13/cobra"
@@ -58,8 +60,10 @@ cloudcrowd server --config server.yaml --json
 const (
 	defaultListen = "127.0.0.1:8700"
 	defaultData   = "cloudcrowd-data"
-	stopLimit     = 20 * time.Second // for stopping in order
-	leastLease    = time.Second      // a shorter one would be lost to a busy network
+	stopLimit     = 20 * time.Second // for stopping in order, beside what --drain gives to requests
+	longestDrain  = time.Hour
+	leastLease    = time.Second // a shorter one would be lost to a busy network
+
 )
 
 // serverSettings are all settings of a server. The zero value of a field means its default.
@@ -74,6 +78,10 @@ type serverSettings struct {
 	Prices   cloudcrowd.Prices // posted
 	Lease    time.Duration     // how long a worker may be silent before its work goes elsewhere
 	LogLevel string            // debug, info, warn, error
+
+	PublicURL string        // where others reach the server; empty: Listen or Domain tell
+	Drain     time.Duration // how long requests under way may take when the server stops
+	NoContext bool          // do not store the server as the context "local"
 }
 
 func (s *serverSettings) flags(c *cobra.Command) {
@@ -94,28 +102,50 @@ func (s *serverSettings) flags(c *cobra.Command) {
 	f.Float64Var(&s.Prices.FeePercent, "fee-percent", s.Prices.FeePercent, "`PERCENT` of every payment that goes to the platform")
 	f.DurationVar(&s.Lease, "lease", taskmanager.DefaultLeaseTTL, "give the work of a worker that is silent for so long to others, `DURATION`")
 	f.StringVar(&s.LogLevel, "log", "info", "how much to log on stderr, `LEVEL`: debug, info, warn or error")
+	f.StringVar(&s.PublicURL, "public-url", "", "put this `URL` into links, for a server that is reached by another name than it listens on (default: from --domain, the certificate or --listen)")
+	f.DurationVar(&s.Drain, "drain", platform.DefaultDrain, "when the server stops, wait so long for requests under way, `DURATION`")
+	f.BoolVar(&s.NoContext, "no-context", false, "do not store the server as the context \"local\"")
 }
 
-// check refuses settings that cannot work, naming the option.
+// check refuses settings that cannot work, naming the option; its error holds all of them.
 func (s *serverSettings) check() error {
-	switch {
-	case s.Domain != "" && s.CertFile != "":
-		return cloudcrowd.Fieldf("--domain", "cannot be used together with --cert").WithHint("choose one: a certificate by ACME, or your own files")
-	case (s.CertFile == "") != (s.KeyFile == ""):
-		return cloudcrowd.Fieldf("--cert", "--cert and --key belong together")
-	case s.Prices.FeePercent < 0 || s.Prices.FeePercent > 100:
-		return cloudcrowd.Fieldf("--fee-percent", "%v must be from 0 to 100", s.Prices.FeePercent)
-	case s.Prices.CoreSecond < 0 || s.Prices.MemoryGiBSecond < 0 || s.Prices.StorageGiB < 0 || s.Prices.Minimum < 0:
-		return cloudcrowd.Fieldf("--price-…", "prices must not be below zero")
-	case s.Lease != 0 && s.Lease < leastLease:
-		return cloudcrowd.Fieldf("--lease", "%s must be at least %s", s.Lease, leastLease)
-	case s.DataDir == "":
-		return cloudcrowd.Fieldf("--data", "must name a folder")
+	var list []error
+	refuse := func(bad bool, e *cloudcrowd.Error) {
+		if bad {
+			list = append(list, e)
+		}
+	}
+	refuse(s.Domain != "" && s.CertFile != "",
+		cloudcrowd.Fieldf("--domain", "cannot be used together with --cert").WithHint("choose one: a certificate by ACME, or your own files"))
+	refuse((s.CertFile == "") != (s.KeyFile == ""), cloudcrowd.Fieldf("--cert", "--cert and --key belong together"))
+	refuse(s.Email != "" && s.Domain == "", cloudcrowd.Fieldf("--email", "is told to a certificate authority, which only --domain asks").
+		WithHint("add --domain, or leave --email out"))
+	refuse(!(s.Prices.FeePercent >= 0 && s.Prices.FeePercent <= 100), cloudcrowd.Fieldf("--fee-percent", "%v must be from 0 to 100", s.Prices.FeePercent))
+	refuse(s.Prices.CoreSecond < 0 || s.Prices.MemoryGiBSecond < 0 || s.Prices.StorageGiB < 0 || s.Prices.Minimum < 0,
+		cloudcrowd.Fieldf("--price-…", "prices must not be below zero"))
+	refuse(s.Lease != 0 && s.Lease < leastLease, cloudcrowd.Fieldf("--lease", "%s must be at least %s", s.Lease, leastLease))
+	refuse(s.Drain < 0 || s.Drain > longestDrain, cloudcrowd.Fieldf("--drain", "%s must be from 0s to %s", s.Drain, longestDrain))
+	refuse(s.DataDir == "", cloudcrowd.Fieldf("--data", "must name a folder"))
+	if err := oneOf("--log", s.LogLevel, "debug", "info", "warn", "error"); err != nil {
+		list = append(list, err)
 	}
 	if err := checkStore(s.Store); err != nil {
-		return err
+		list = append(list, err)
 	}
-	return oneOf("--log", s.LogLevel, "debug", "info", "warn", "error")
+	if s.PublicURL != "" {
+		if err := link.CheckServer(s.PublicURL); err != nil {
+			list = append(list, cloudcrowd.Fieldf("--public-url", "%q cannot be used: %v", s.PublicURL, err).WithHint("write it as https://pool.example.org or https://pool.example.org:8443"))
+		}
+	}
+	return joined(list)
+}
+
+// joined is one error of several, nil of none.
+func joined(list []error) error {
+	if len(list) == 1 {
+		return list[0]
+	}
+	return errors.Join(list...)
 }
 
 // serving is the last line of server with --json.
@@ -131,7 +161,6 @@ type serving struct {
 
 func (a *app) serverCommand() *cobra.Command {
 	var s serverSettings
-	var forgetful bool
 	var c *cobra.Command
 	c = serverPage.command(0, 0, func(ctx context.Context, _ []string) error {
 		if err := checkStoreOption(c, s.Store); err != nil {
@@ -143,10 +172,9 @@ func (a *app) serverCommand() *cobra.Command {
 		if err := s.check(); err != nil {
 			return err
 		}
-		return a.serve(ctx, s, !forgetful)
+		return a.serve(ctx, s, !s.NoContext)
 	})
 	s.flags(c)
-	c.Flags().BoolVar(&forgetful, "no-context", false, "do not store the server as the context \"local\"")
 	return c
 }
 

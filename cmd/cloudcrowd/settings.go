@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -13,44 +14,74 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
+// origins say where the value of each setting came from, in words: "option", "CLOUDCROWD_SERVER_LISTEN", "server.yaml:3"; "" for the default.
+type origins map[string]string
+
+// secretSetting marks an option whose value is not to be shown.
+const secretSetting = "secret"
+
+// isSetting reports whether an option can be set by environment and file: those of every command (--server, --json, …) and hidden ones cannot.
+func isSetting(f *pflag.Flag) bool { return !f.Hidden && f.Name != "help" && f.Name != "config" }
+
+// variable is the environment variable of an option.
+func variable(c *cobra.Command, f *pflag.Flag) string {
+	return "CLOUDCROWD_" + strings.ToUpper(c.Name()+"_"+strings.ReplaceAll(f.Name, "-", "_"))
+}
+
 // settle fills the options of a command that were not given, from environment variables CLOUDCROWD_NAME_OPTION and then from the YAML file that
-// --config names. Options of every command (--server, --json, …) and hidden ones are no settings.
+// --config names.
 func (a *app) settle(c *cobra.Command) error {
-	name := strings.ToUpper(c.Name())
-	var failed error
+	_, err := a.settleFrom(c)
+	return err
+}
+
+// settleFrom is settle, and says where each value came from. Its error holds every mistake.
+func (a *app) settleFrom(c *cobra.Command) (origins, error) {
+	from := origins{}
+	var mistakes []error
 	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
-		variable := "CLOUDCROWD_" + name + "_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value := a.getenv(variable)
-		if failed != nil || f.Changed || f.Hidden || f.Name == "help" || value == "" {
+		if f.Changed {
+			from[f.Name] = "option"
+			return
+		}
+		name := variable(c, f)
+		value := a.getenv(name)
+		if f.Hidden || f.Name == "help" || value == "" {
 			return
 		}
 		if err := c.Flags().Set(f.Name, value); err != nil {
-			failed = cloudcrowd.Errorf(cloudcrowd.Invalid, "%s: %q cannot be used: %v", variable, value, bare(err))
+			mistakes = append(mistakes, cloudcrowd.Errorf(cloudcrowd.Invalid, "%s: %q cannot be used: %v", name, shown(f, value), bare(err)))
+			return
 		}
+		from[f.Name] = name
 	})
-	file := c.Flags().Lookup("config")
-	if failed != nil || file == nil || file.Value.String() == "" {
-		return failed
+	if file := c.Flags().Lookup("config"); file != nil && file.Value.String() != "" {
+		mistakes = append(mistakes, settleFile(c, file.Value.String(), from)...)
 	}
-	return settleFile(c, file.Value.String())
+	return from, joined(mistakes)
 }
 
-// settleFile applies a configuration file to the options that are still unset.
-func settleFile(c *cobra.Command, path string) error {
+// settleFile applies a configuration file to the options that are still unset and returns every mistake in it.
+func settleFile(c *cobra.Command, path string, from origins) (mistakes []error) {
+	wrong := func(format string, args ...any) {
+		mistakes = append(mistakes, cloudcrowd.Errorf(cloudcrowd.Invalid, format, args...))
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return []error{err}
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return cloudcrowd.Errorf(cloudcrowd.Invalid, "%s: %v", path, err)
+		wrong("%s: %v", path, err)
+		return mistakes
 	}
 	if len(doc.Content) == 0 {
 		return nil // an empty file sets nothing
 	}
 	top := doc.Content[0]
 	if top.Kind != yaml.MappingNode {
-		return cloudcrowd.Errorf(cloudcrowd.Invalid, "%s: the file must hold lines like \"listen: 0.0.0.0:8443\"", path)
+		wrong("%s: the file must hold lines like \"listen: 0.0.0.0:8443\"", path)
+		return mistakes
 	}
 	flags := c.LocalNonPersistentFlags()
 	seen := map[string]bool{}
@@ -58,33 +89,53 @@ func settleFile(c *cobra.Command, path string) error {
 		key, value := top.Content[i], top.Content[i+1]
 		at := fmt.Sprintf("%s:%d", path, key.Line)
 		f := flags.Lookup(key.Value)
-		if f == nil || f.Hidden || f.Name == "help" || f.Name == "config" {
-			return unknownSetting(at, key.Value, flags)
+		if f == nil || !isSetting(f) {
+			mistakes = append(mistakes, unknownSetting(at, key.Value, flags))
+			continue
 		}
 		if seen[f.Name] {
-			return cloudcrowd.Errorf(cloudcrowd.Invalid, "%s: %s is set twice", at, f.Name)
+			wrong("%s: %s is set twice", at, f.Name)
+			continue
 		}
 		seen[f.Name] = true
 		texts, err := scalars(value)
 		if err != nil {
-			return cloudcrowd.Errorf(cloudcrowd.Invalid, "%s: %s: %v", at, f.Name, err)
+			wrong("%s: %s: %v", at, f.Name, err)
+			continue
 		}
-		if f.Changed {
+		if from[f.Name] != "" {
 			continue
 		}
 		for _, text := range texts {
 			if err := c.Flags().Set(f.Name, text); err != nil {
-				return cloudcrowd.Errorf(cloudcrowd.Invalid, "%s: %s: %q cannot be used: %v", at, f.Name, text, bare(err))
+				wrong("%s: %s: %q cannot be used: %v", at, f.Name, shown(f, text), bare(err))
 			}
 		}
+		from[f.Name] = at
 	}
-	return nil
+	return mistakes
+}
+
+// shown is a setting's value as it may be printed: the secret of a link and the password of an address are left out.
+func shown(f *pflag.Flag, value string) string {
+	if f.Annotations[secretSetting] == nil || value == "" {
+		return value
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" {
+		return "…" // nothing of it is known to be harmless
+	}
+	u.Fragment, u.RawQuery = "", ""
+	if _, ok := u.User.Password(); ok {
+		u.User = url.User(u.User.Username())
+	}
+	return u.String() + " (secret left out)"
 }
 
 func unknownSetting(at, key string, flags *pflag.FlagSet) error {
 	var names []string
 	flags.VisitAll(func(f *pflag.Flag) {
-		if !f.Hidden && f.Name != "help" && f.Name != "config" {
+		if isSetting(f) {
 			names = append(names, f.Name)
 		}
 	})

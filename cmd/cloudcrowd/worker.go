@@ -56,6 +56,7 @@ func (s *workerSettings) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.String("config", "", "read settings from this YAML `FILE`")
 	f.StringVar(&s.Join, "join", "", "join `LINK` of the server; needed at the first start only")
+	f.SetAnnotation("join", secretSetting, []string{"true"})
 	f.StringVar(&s.DataDir, "data", "", "keep key, cache and unsent results in this `FOLDER` (default: cloudcrowd/worker in the user's cache folder)")
 	f.StringVar(&s.Name, "name", "", "`NAME` shown to people (default: the host's name)")
 	f.IntVar(&s.Slots, "slots", 0, "run `N` attempts at once (default: one a core)")
@@ -66,14 +67,31 @@ func (s *workerSettings) flags(c *cobra.Command) {
 	f.MarkHidden("misbehave")
 }
 
+// check refuses settings that cannot work, naming the option; its error holds all of them.
 func (s *workerSettings) check() error {
-	switch {
-	case s.Slots < 0:
-		return cloudcrowd.Fieldf("--slots", "%d must be at least 1", s.Slots)
-	case s.MemoryBytes > 0 && s.MemoryBytes < 64<<20:
-		return cloudcrowd.Fieldf("--memory", "%s is too little to run anything", cloudcrowd.Bytes(s.MemoryBytes)).WithHint("give at least 64MiB")
+	var list []error
+	if s.Slots < 0 {
+		list = append(list, cloudcrowd.Fieldf("--slots", "%d must be at least 1", s.Slots))
 	}
-	return oneOf("--log", s.LogLevel, "debug", "info", "warn", "error")
+	if s.MemoryBytes > 0 && s.MemoryBytes < 64<<20 {
+		list = append(list, cloudcrowd.Fieldf("--memory", "%s is too little to run anything", cloudcrowd.Bytes(s.MemoryBytes)).WithHint("give at least 64MiB"))
+	}
+	if err := oneOf("--log", s.LogLevel, "debug", "info", "warn", "error"); err != nil {
+		list = append(list, err)
+	}
+	return joined(list)
+}
+
+// folder is the data folder.
+func (s *workerSettings) folder() (string, error) {
+	if s.DataDir != "" {
+		return s.DataDir, nil
+	}
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", cloudcrowd.Fieldf("--data", "must name a folder: this user has no cache folder")
+	}
+	return filepath.Join(base, "cloudcrowd", "worker"), nil
 }
 
 func (a *app) workerCommand() *cobra.Command {
@@ -87,13 +105,11 @@ func (a *app) workerCommand() *cobra.Command {
 		if err := s.check(); err != nil {
 			return err
 		}
-		if s.DataDir == "" {
-			base, err := os.UserCacheDir()
-			if err != nil {
-				return cloudcrowd.Fieldf("--data", "must name a folder: this user has no cache folder")
-			}
-			s.DataDir = filepath.Join(base, "cloudcrowd", "worker")
+		dir, err := s.folder()
+		if err != nil {
+			return err
 		}
+		s.DataDir = dir
 		if withParent {
 			var stop context.CancelFunc
 			ctx, stop = context.WithCancel(ctx)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +51,13 @@ type ServerConfig struct {
 	LeaseTTL time.Duration
 	Version  string
 	Log      *slog.Logger
+
+	PublicURL string        // of links, if others reach the server by another name; "": what it listens on tells
+	Drain     time.Duration // how long requests under way may take when the server stops; 0: DefaultDrain
 }
+
+// DefaultDrain is how long requests under way may take when a server stops.
+const DefaultDrain = 10 * time.Second
 
 // Server is a running server.
 type Server struct {
@@ -79,6 +86,11 @@ const (
 	databaseFile = "cloudcrowd.db"
 	blobFolder   = "blobs"
 	secretsFile  = "admin.json"
+
+	// LockFile is held by the server that owns the directory.
+	LockFile = databaseFile + ".lock"
+	// CertificateFile holds the self-signed certificate and its key.
+	CertificateFile = tlsconf.SelfSignedFile
 )
 
 // StartServer opens the data directory and serves. When it returns, the server accepts requests and has taken up all open jobs.
@@ -89,6 +101,9 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 	}
 	if c.Prices == (cloudcrowd.Prices{}) {
 		c.Prices = cloudcrowd.DefaultPrices
+	}
+	if c.Drain <= 0 {
+		c.Drain = DefaultDrain
 	}
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, cloudcrowd.Fieldf("data", "the data directory cannot be made: %v", err)
@@ -120,6 +135,9 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 	if err != nil {
 		_ = listener.Close()
 		return nil, err
+	}
+	if c.PublicURL != "" {
+		s.url = strings.TrimSuffix(c.PublicURL, "/")
 	}
 	signer, err := authz.LoadSigner(ctx, s.store)
 	if err != nil {
@@ -277,7 +295,7 @@ func (s *Server) Stop(ctx context.Context) error {
 			s.stopConsole()
 		}
 		if s.http != nil {
-			limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+			limited, cancel := context.WithTimeout(ctx, s.cfg.Drain)
 			if err := s.http.Shutdown(limited); err != nil {
 				_ = s.http.Close()
 			}

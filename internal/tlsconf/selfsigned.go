@@ -20,8 +20,8 @@ import (
 	"cloudcrowd.dev/cloudcrowd/client"
 )
 
-// selfSignedFile below DataDir holds key and certificate, PEM, mode 0600.
-const selfSignedFile = "tls-selfsigned.pem"
+// SelfSignedFile below DataDir holds key and certificate, PEM, mode 0600.
+const SelfSignedFile = "tls-selfsigned.pem"
 
 // selfSignedLife is long, for its end would break every link; the pin, not the date, is what clients check.
 const selfSignedLife = 10 * 365 * 24 * time.Hour
@@ -30,7 +30,7 @@ func selfSigned(c Config, host, port string) (*tls.Config, string, string, error
 	if c.DataDir == "" {
 		return nil, "", "", cloudcrowd.Fieldf("data", "a data directory is needed to keep the certificate in")
 	}
-	file := filepath.Join(c.DataDir, selfSignedFile)
+	file := filepath.Join(c.DataDir, SelfSignedFile)
 	cert, err := readSelfSigned(file)
 	if errors.Is(err, os.ErrNotExist) {
 		if err := makeSelfSigned(file, host, time.Now()); err != nil {

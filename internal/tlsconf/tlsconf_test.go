@@ -72,7 +72,7 @@ func TestSelfSigned(t *testing.T) {
 	if err != nil || again != pin {
 		t.Fatalf("after a restart the pin is %s, %v; it was %s", again, err, pin)
 	}
-	info, err := os.Stat(filepath.Join(dir, selfSignedFile))
+	info, err := os.Stat(filepath.Join(dir, SelfSignedFile))
 	if err != nil || info.Mode().Perm() != 0o600 && os.PathSeparator == '/' {
 		t.Fatalf("mode %v, %v", info.Mode(), err)
 	}
@@ -100,7 +100,7 @@ func TestSelfSigned(t *testing.T) {
 func TestSelfSignedDamaged(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	os.WriteFile(filepath.Join(dir, selfSignedFile), []byte("rubbish"), 0o600)
+	os.WriteFile(filepath.Join(dir, SelfSignedFile), []byte("rubbish"), 0o600)
 	if _, _, _, err := Server(Config{Listen: ":8443", DataDir: dir}); cloudcrowd.CodeOf(err) != cloudcrowd.Invalid {
 		t.Fatal(err)
 	}
