@@ -185,6 +185,7 @@ type ServerStatus struct {
 	LedgerSum       Credits  `json:"ledger_sum"` // 0, or something is wrong
 	LedgerCheckedAt Time     `json:"ledger_checked_at"`
 	ReadOnly        string   `json:"read_only,omitempty"` // why no new work is accepted; empty when all is well
+	Draining        string   `json:"draining,omitempty"`  // why the server is about to stop; empty when it is not
 	Attention       []string `json:"attention"`           // what needs a person
 }
 

@@ -95,6 +95,11 @@ func (c *Client) Prices(ctx context.Context) (cloudcrowd.Prices, error) {
 	return get[cloudcrowd.Prices](ctx, c, "/v1/prices", nil)
 }
 
+// Drain makes the server take no new work and stop, after waiting so long at most for attempts that are out. Operators only.
+func (c *Client) Drain(ctx context.Context, wait time.Duration) (Draining, error) {
+	return post[Draining](ctx, c, "/v1/drain", DrainRequest{Wait: cloudcrowd.Duration(wait)}, "")
+}
+
 // Ready reports whether the server is up and takes work; the error says why not.
 func (c *Client) Ready(ctx context.Context) error {
 	_, err := get[struct{}](ctx, c, "/readyz", nil)

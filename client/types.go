@@ -26,6 +26,17 @@ type CancelRequest struct {
 	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
 
+// DrainRequest is the body of POST /v1/drain.
+type DrainRequest struct {
+	Wait cloudcrowd.Duration `json:"wait,omitempty" doc:"how long to wait for attempts that are out, for example 10m; default: not at all, their leases survive"`
+}
+
+// Draining says that a server is about to stop.
+type Draining struct {
+	Leased int             `json:"leased" doc:"attempts that are out"`
+	EndsBy cloudcrowd.Time `json:"ends_by" doc:"when the process has ended at the latest"`
+}
+
 // RevokeRequest is the body of POST /v1/workers/{worker}/revoke.
 type RevokeRequest struct {
 	Revoked bool `json:"revoked"`

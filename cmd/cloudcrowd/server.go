@@ -39,9 +39,13 @@ On a loopback address it speaks plain HTTP. On any other address it speaks
 TLS: with --domain by a certificate that it gets and renews by ACME, with
 --cert and --key by those files, otherwise by a certificate of its own, whose
 fingerprint is part of the links, so that machines join securely without any
-set-up. The first Ctrl-C stops in order: no new leases, what is decided is
-written, connections close. A second one leaves at once; nothing that was
-acknowledged is lost.
+set-up.
+
+The first Ctrl-C, SIGTERM, or "cloudcrowd drain" stops in order: new jobs and
+workers are refused, no lease is given, requests under way have --drain to
+end, workers are told, what is decided is written. Attempts go on at the
+workers, which deliver them when the server is back. A second Ctrl-C leaves at
+once; nothing that was acknowledged is lost.
 
 Every option can also be set by an environment variable and in a configuration
 file; see "cloudcrowd help environment".
@@ -208,20 +212,36 @@ func (a *app) serve(ctx context.Context, s serverSettings, remember bool) error 
 	if err == nil {
 		err = waitFor(ctx, server)
 	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
-	defer cancel()
-	if stopErr := server.Stop(stopping); err == nil {
+	if stopErr := stopInTime(context.WithoutCancel(ctx), server, s.Drain+stopLimit); err == nil {
 		err = stopErr
 	}
 	return err
 }
 
-// waitFor returns when ctx ends (nil) or the server stops by itself (its error).
+// stopInTime stops a server within limit, whatever hangs: what was acknowledged is on the disk before and after.
+func stopInTime(ctx context.Context, server *platform.Server, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- server.Stop(ctx) }()
+	late := time.NewTimer(limit + time.Second)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		return cloudcrowd.Errorf(cloudcrowd.Unavailable, "the server did not stop in order within %s; nothing that was acknowledged is lost", limit)
+	}
+}
+
+// waitFor returns when ctx ends or the server has drained (nil), or the server stops by itself (its error).
 func waitFor(ctx context.Context, server *platform.Server) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Wait() }()
 	select {
 	case <-ctx.Done():
+		return nil
+	case <-server.Drained():
 		return nil
 	case err := <-failed:
 		if err == nil && ctx.Err() == nil {

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -361,5 +363,39 @@ func TestReady(t *testing.T) {
 	}
 	if resp, _ := r.do("", "GET", "/healthz", ""); resp.StatusCode != 200 {
 		t.Error("not alive")
+	}
+	starting := httptest.NewServer(Starting("test"))
+	defer starting.Close()
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/v1/status": 503, "/worker": 503} {
+		resp, err := http.Get(starting.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != want || want == 503 && !strings.Contains(string(b), "the server is starting") {
+			t.Errorf("%s of a server that starts: %d %s", path, resp.StatusCode, b)
+		}
+	}
+}
+
+// Figures are for operators and for this machine; a request that a proxy passed on is not this machine's.
+func TestMetricsAreNotPublic(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, header := range []string{"X-Forwarded-For", "Forwarded", "Via"} {
+		request, err := http.NewRequest("GET", r.server.URL+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set(header, "for=192.0.2.7")
+		resp, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 401 {
+			t.Errorf("%s: %d", header, resp.StatusCode)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/client"
 	"cloudcrowd.dev/cloudcrowd/internal/authz"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
@@ -38,7 +39,11 @@ type Config struct {
 	Console http.Handler                // everything that is not the API's; the caller is in its context (authz.FromContext). nil: 404
 	Worker  http.Handler                // /worker, the workers' WebSocket, untouched by limits. nil: 404
 	Joined  func(w cloudcrowd.Worker)   // called after a device was registered; may be nil
-	Ready   func(context.Context) error // further condition of /readyz; may be nil
+	Ready   func(context.Context) error // what /readyz says; nil: what Backend.Status says
+	Metrics http.Handler                // /metrics, for operators and for this machine; nil: 404
+
+	// Drain begins to stop the server, once no attempt is out or wait has passed; nil: it cannot be stopped from here.
+	Drain func(ctx context.Context, wait time.Duration) (client.Draining, error)
 
 	Limits Limits
 	Log    *slog.Logger

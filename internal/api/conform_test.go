@@ -48,7 +48,7 @@ func TestConforms(t *testing.T) {
 		{"get", "/v1/invites", "", "200"}, {"post", "/v1/invites", `{"ttl":"24h"}`, "201"}, {"get", "/v1/tokens", "", "200"},
 		{"post", "/v1/tokens", `{"account":"carol","role":"requester"}`, "201"}, {"post", "/v1/accounts/{account}/issue", `{"amount_microcredits":3}`, "201"},
 		{"get", "/v1/accounts", "", "200"}, {"get", "/v1/accounts/{account}", "", "200"}, {"get", "/v1/accounts/{account}/statement", "", "200"}, {"get", "/v1/transfers", "", "200"},
-		{"get", "/v1/prices", "", "200"}, {"get", "/v1/status", "", "200"}, {"get", "/v1/whoami", "", "200"}, {"get", "/healthz", "", "200"}, {"get", "/readyz", "", "200"},
+		{"post", "/v1/drain", `{"wait":"10m"}`, "202"}, {"get", "/v1/prices", "", "200"}, {"get", "/v1/status", "", "200"}, {"get", "/v1/whoami", "", "200"}, {"get", "/healthz", "", "200"}, {"get", "/readyz", "", "200"},
 	} {
 		path := strings.NewReplacer("{job}", names["JOB"], "{task}", names["TASK"], "{worker}", names["WORKER"], "{account}", "alice").Replace(x.path)
 		_, b := r.do("olga", strings.ToUpper(x.method), path, x.body)

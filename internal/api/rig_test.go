@@ -46,7 +46,11 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 		}
 		r.tokens[name] = secret
 	}
-	c := Config{Backend: r.backend, Blobs: r.blobs, Directory: r.dir, Signer: r.signer, Version: "test"}
+	c := Config{Backend: r.backend, Blobs: r.blobs, Directory: r.dir, Signer: r.signer, Version: "test",
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("figures 1\n")) }),
+		Drain: func(_ context.Context, wait time.Duration) (client.Draining, error) {
+			return client.Draining{Leased: 3, EndsBy: cloudcrowd.Time(wait.Microseconds())}, nil
+		}}
 	for _, f := range change {
 		f(&c)
 	}

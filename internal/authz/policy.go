@@ -34,6 +34,8 @@ const (
 	IssueCredits   Operation = "accounts.issue"   // create credits
 	ReadEverything Operation = "everything.read"  // lists over all accounts
 	ActForOthers   Operation = "everything.write" // name another account as owner
+	DrainServer    Operation = "server.drain"     // stop it in order
+	ReadMetrics    Operation = "server.metrics"   // figures for monitoring
 )
 
 // Scope says on whose things a role may perform an operation.
@@ -72,6 +74,8 @@ var policy = map[Operation]map[cloudcrowd.Role]Scope{
 	IssueCredits:   {cloudcrowd.RoleOperator: All},
 	ReadEverything: {cloudcrowd.RoleOperator: All},
 	ActForOthers:   {cloudcrowd.RoleOperator: All},
+	DrainServer:    {cloudcrowd.RoleOperator: All},
+	ReadMetrics:    {cloudcrowd.RoleOperator: All},
 }
 
 // Operations lists every operation, sorted.

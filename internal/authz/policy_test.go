@@ -28,6 +28,8 @@ var expected = map[Operation][3]Scope{
 	DeleteToken:    {Own, Own, All},
 	ReadAccount:    {Own, Own, All},
 	IssueCredits:   {None, None, All},
+	DrainServer:    {None, None, All},
+	ReadMetrics:    {None, None, All},
 	ReadEverything: {None, None, All},
 	ActForOthers:   {None, None, All},
 }

@@ -30,3 +30,11 @@ func (p *process) interrupt(t testing.TB) {
 		t.Fatal(err)
 	}
 }
+
+// terminate asks a process to stop, as systemd and container engines do.
+func (p *process) terminate(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -13,3 +13,5 @@ func (p *process) interrupt(t testing.TB) {
 	t.Helper()
 	lack(t, "Windows cannot ask a process of another console to stop")
 }
+
+func (p *process) terminate(t testing.TB) { lack(t, "processes cannot be asked to stop on Windows") }

@@ -59,6 +59,12 @@ func (g *Gateway) admit(nkey, signature string, nonce []byte) (cloudcrowd.Worker
 	if err != nil || len(nonce) == 0 || key.Verify(nonce, sig) != nil {
 		return "", cloudcrowd.Errorf(cloudcrowd.Unauthorized, "the device did not prove that it holds its key")
 	}
+	g.mu.Lock()
+	draining := g.draining
+	g.mu.Unlock()
+	if draining != nil {
+		return "", draining
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), admitTimeout)
 	defer cancel()
 	if err := g.cfg.Admission.Admit(ctx, cloudcrowd.WorkerID(nkey)); err != nil {

@@ -27,6 +27,8 @@ type Gateway struct {
 	waiting  map[string]*session // by nonce, until the device has answered it
 	workers  map[cloudcrowd.WorkerID]*session
 
+	draining error // what devices are told that connect; nil while they are admitted
+
 	dirty     []*session // have something to send, each once; guarded by dirtyMu
 	dirtyMu   sync.Mutex
 	wake      chan struct{}
@@ -127,6 +129,50 @@ func (g *Gateway) Stop(context.Context) error {
 	g.bus.Shutdown()
 	g.bus.WaitForShutdown()
 	return nil
+}
+
+// Drain refuses devices that connect from now on, with err; those that are connected stay until Farewell. Safe twice.
+func (g *Gateway) Drain(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.draining == nil {
+		g.draining = err
+	}
+}
+
+// Farewell tells every connected device err and closes its connection. What waits to be sent is sent before, as far as the device reads it. It
+// returns when all are gone or ctx ends.
+func (g *Gateway) Farewell(ctx context.Context, err error) {
+	g.mu.Lock()
+	open := make([]*session, 0, len(g.workers))
+	for _, s := range g.workers {
+		open = append(open, s)
+	}
+	g.mu.Unlock()
+	if len(open) == 0 {
+		return
+	}
+	for _, s := range open {
+		g.flushOne(s)
+	}
+	_ = g.client.FlushWithContext(ctx) // what is lost here only delays
+	for _, s := range open {
+		g.refuse(s, err)
+	}
+	for _, s := range open {
+		select {
+		case <-s.ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Connections is how many WebSockets are open, and how many of them belong to an admitted device.
+func (g *Gateway) Connections() (open, admitted int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.sessions), len(g.workers)
 }
 
 // Connected reports whether the worker has an admitted connection.

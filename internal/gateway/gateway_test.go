@@ -330,3 +330,32 @@ func TestDisconnections(t *testing.T) {
 		})
 	}
 }
+
+// A gateway that drains refuses devices that connect and tells them why; those that are connected stay until they are told, with what waited for them.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	g, c, s := start(t, nil)
+	g.Farewell(t.Context(), cloudcrowd.Errorf(cloudcrowd.Unavailable, "nobody hears this"))
+	d := newDevice(t)
+	d.mustDial(t, s)
+	d.say(t, wire.UpSubject(d.id), beat("hello"))
+	c.next(t)
+	g.Drain(cloudcrowd.Errorf(cloudcrowd.Unavailable, "the server is draining"))
+	if err := newDevice(t).dial(t, s); err == nil || !strings.Contains(err.Error(), "cloudcrowd unavailable: the server is draining") {
+		t.Errorf("another device: %v", err)
+	}
+	d.say(t, wire.UpSubject(d.id), beat("still"))
+	if c.next(t).up.Beat == nil {
+		t.Error("the connected device is not heard any more")
+	}
+	if open, admitted := g.Connections(); open < 1 || admitted != 1 {
+		t.Errorf("%d connections, %d admitted", open, admitted)
+	}
+	g.Farewell(t.Context(), cloudcrowd.Errorf(cloudcrowd.Unavailable, "the server is stopping"))
+	if text := d.err(t); !strings.Contains(text, "cloudcrowd unavailable: the server is stopping") {
+		t.Errorf("told %q", text)
+	}
+	if !c.next(t).gone {
+		t.Error("the crowd was not told")
+	}
+}

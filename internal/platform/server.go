@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -69,6 +70,7 @@ type Server struct {
 	gateway  *gateway.Gateway
 	api      *api.Handler
 	http     *http.Server
+	answer   atomic.Pointer[http.Handler] // what requests get: at first that the server is starting
 	url, pin string
 	token    string
 	invite   string
@@ -76,6 +78,9 @@ type Server struct {
 	cancel   context.CancelFunc
 
 	stopConsole func()
+	drainOnce   sync.Once
+	drainUntil  atomic.Int64  // Unix microseconds
+	drained     chan struct{} // closed when a drain that was asked for has waited
 	once        sync.Once
 	stopErr     error
 	stopped     chan struct{}
@@ -108,7 +113,7 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, cloudcrowd.Fieldf("data", "the data directory cannot be made: %v", err)
 	}
-	s := &Server{cfg: c, log: c.Log, served: make(chan error, 1), stopped: make(chan struct{})}
+	s := &Server{cfg: c, log: c.Log, served: make(chan error, 1), stopped: make(chan struct{}), drained: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			_ = s.Stop(context.WithoutCancel(ctx))
@@ -139,16 +144,8 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 	if c.PublicURL != "" {
 		s.url = strings.TrimSuffix(c.PublicURL, "/")
 	}
-	signer, err := authz.LoadSigner(ctx, s.store)
-	if err != nil {
-		_ = listener.Close()
-		return nil, err
-	}
-	if err := s.assemble(ctx, signer); err != nil {
-		_ = listener.Close()
-		return nil, err
-	}
-	s.http = api.Server(s.api, certificate, c.Log)
+	s.answerWith(api.Starting(c.Version))
+	s.http = api.Server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.answer.Load()).ServeHTTP(w, r) }), certificate, c.Log)
 	go func() {
 		l := net.Listener(listener)
 		if certificate != nil {
@@ -156,8 +153,21 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 		}
 		s.served <- s.http.Serve(l)
 	}()
-	return s, s.firstStart(ctx)
+	signer, err := authz.LoadSigner(ctx, s.store)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.assemble(ctx, signer); err != nil {
+		return nil, err
+	}
+	if err := s.firstStart(ctx); err != nil {
+		return nil, err
+	}
+	s.answerWith(s.api)
+	return s, nil
 }
+
+func (s *Server) answerWith(h http.Handler) { s.answer.Store(&h) }
 
 // listenCause is err without the address, which the message names already.
 func listenCause(err error) error {
@@ -194,7 +204,7 @@ func (s *Server) assemble(ctx context.Context, signer *authz.Signer) error {
 	}()
 	s.stopConsole = func() { stop(); <-sampling }
 	s.api, err = api.New(api.Config{Backend: s.manager, Blobs: s.blobs, Directory: s.store, Signer: signer, Version: s.cfg.Version, PublicURL: s.url, Pin: s.pin,
-		Strict: s.cfg.Domain != "", Console: web, Worker: s.gateway.Handler(), Log: s.log})
+		Strict: s.cfg.Domain != "", Console: web, Worker: s.gateway.Handler(), Log: s.log, Ready: s.manager.Ready, Drain: s.Drain})
 	return err
 }
 
@@ -280,11 +290,12 @@ func (s *Server) Wait() error {
 	}
 }
 
-// Stop refuses new requests, lets running ones end, commits and closes everything. Safe twice.
+// Stop refuses new requests, lets running ones end for ServerConfig.Drain, tells workers, commits and closes everything. Leases survive. Safe twice.
 func (s *Server) Stop(ctx context.Context) error {
 	s.once.Do(func() {
 		defer close(s.stopped)
 		var errs []error
+		s.refuseWork("the server is stopping")
 		if s.cancel != nil {
 			s.cancel()
 		}
@@ -302,6 +313,9 @@ func (s *Server) Stop(ctx context.Context) error {
 			cancel()
 		}
 		if s.gateway != nil {
+			limited, cancel := context.WithTimeout(ctx, farewellLimit)
+			s.gateway.Farewell(limited, cloudcrowd.Errorf(cloudcrowd.Unavailable, "%s", goodbye))
+			cancel()
 			errs = append(errs, s.gateway.Stop(ctx))
 		}
 		if s.manager != nil {

@@ -340,12 +340,13 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 	}
 	d.Tick()
 	l.absorb(d)
-	if d.At-l.expired >= expireEvery {
+	draining := l.m.Draining() != ""
+	if d.At-l.expired >= expireEvery && !draining {
 		l.expired = d.At
 		l.expire(d)
 		l.absorb(d)
 	}
-	if l.admits(d.At) {
+	if l.admits(d.At) && !draining {
 		l.leased = d.Assign(l.open(), d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
 		l.absorb(d)
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -88,6 +89,8 @@ type Manager struct {
 	err     error
 	closed  chan struct{} // closed when the loop no longer takes commands
 	names   sync.Map      // WorkerID → name
+
+	draining atomic.Pointer[string] // why no new work is taken; nil while it is
 }
 
 var errStopped = errors.New("task manager stopped")

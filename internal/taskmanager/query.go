@@ -394,7 +394,7 @@ func (m *Manager) Status(ctx context.Context) (cloudcrowd.ServerStatus, error) {
 func (l *loop) status(s *cloudcrowd.ServerStatus) {
 	now := l.now()
 	s.TasksPerSecond, s.CreditsPerHour = l.meter.rates(now)
-	s.ReadOnly = l.readOnly
+	s.ReadOnly, s.Draining = l.readOnly, l.m.Draining()
 	oldest := now
 	for _, id := range l.st.Running() {
 		j := l.st.Jobs[id]
@@ -423,6 +423,9 @@ func (l *loop) status(s *cloudcrowd.ServerStatus) {
 	}
 	if s.ReadOnly != "" {
 		s.Attention = append(s.Attention, "no new work is accepted: "+s.ReadOnly)
+	}
+	if s.Draining != "" {
+		s.Attention = append(s.Attention, "no new work is accepted: "+s.Draining)
 	}
 	if s.JobsRunning > 0 && s.WorkersOnline == 0 {
 		s.Attention = append(s.Attention, "jobs wait and no worker is connected; start one with the join link (cloudcrowd worker --join LINK)")

@@ -13,6 +13,9 @@ import (
 
 // Submit implements api.Backend.
 func (m *Manager) Submit(ctx context.Context, account cloudcrowd.AccountID, spec cloudcrowd.JobSpec, key string) (cloudcrowd.JobID, error) {
+	if err := m.refuseDraining(); err != nil {
+		return "", err
+	}
 	if err := m.admit(ctx, &spec); err != nil {
 		return "", err
 	}
@@ -32,6 +35,9 @@ func (m *Manager) Submit(ctx context.Context, account cloudcrowd.AccountID, spec
 	err = m.do(ctx, command{job: id, decide: func(l *loop, d *lifecycle.Decider) error {
 		if !l.admits(d.At) {
 			return cloudcrowd.Errorf(cloudcrowd.Unavailable, "no new jobs are accepted: %s", l.readOnly)
+		}
+		if err := m.refuseDraining(); err != nil {
+			return err
 		}
 		var err error
 		made, err = d.Submit(id, account, key, spec)
