@@ -71,6 +71,7 @@ type Server struct {
 	api      *api.Handler
 	http     *http.Server
 	answer   atomic.Pointer[http.Handler] // what requests get: at first that the server is starting
+	metrics  *metrics
 	url, pin string
 	token    string
 	invite   string
@@ -180,7 +181,8 @@ func listenCause(err error) error {
 // assemble makes the parts and connects them.
 func (s *Server) assemble(ctx context.Context, signer *authz.Signer) error {
 	courier := &lateCourier{}
-	s.manager = taskmanager.New(taskmanager.Config{Store: s.store, Blobs: s.blobs, Courier: courier, Signer: signer, Validate: checkSpec,
+	s.metrics = newMetrics(s)
+	s.manager = taskmanager.New(taskmanager.Config{Committed: s.metrics.committed, Store: s.store, Blobs: s.blobs, Courier: courier, Signer: signer, Validate: checkSpec,
 		Check: wasm.Check, Prices: s.cfg.Prices, Operator: OperatorAccount, LeaseTTL: s.cfg.LeaseTTL, Version: s.cfg.Version, Log: s.log, Merge: Merge})
 	var err error
 	s.gateway, err = gateway.New(gateway.Config{Crowd: s.manager, Admission: admission{s.store}, Log: s.log})
@@ -204,7 +206,7 @@ func (s *Server) assemble(ctx context.Context, signer *authz.Signer) error {
 	}()
 	s.stopConsole = func() { stop(); <-sampling }
 	s.api, err = api.New(api.Config{Backend: s.manager, Blobs: s.blobs, Directory: s.store, Signer: signer, Version: s.cfg.Version, PublicURL: s.url, Pin: s.pin,
-		Strict: s.cfg.Domain != "", Console: web, Worker: s.gateway.Handler(), Log: s.log, Ready: s.manager.Ready, Drain: s.Drain})
+		Strict: s.cfg.Domain != "", Console: web, Worker: s.gateway.Handler(), Log: s.log, Ready: s.manager.Ready, Drain: s.Drain, Metrics: s.metrics.handler()})
 	return err
 }
 

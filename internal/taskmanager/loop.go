@@ -407,8 +407,12 @@ func (l *loop) commit(ctx context.Context, d *lifecycle.Decider) error {
 		b.End = append(b.End, store.HoldEnd{Job: e.Job, State: e.State})
 	}
 	// A stop must not cut a commit in half: the context of the loop does not reach it.
+	began := time.Now() // real time, also in a simulation: it decides nothing
 	if err := l.m.cfg.Store.Commit(context.WithoutCancel(ctx), b); err != nil {
 		return err
+	}
+	if l.m.cfg.Committed != nil {
+		l.m.cfg.Committed(time.Since(began), b.Count)
 	}
 	l.st.Seq++
 	if l.readOnly != "" {
@@ -427,6 +431,7 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 		l.events += int64(len(d.Events))
 		l.publish(d)
 		l.meter.count(d)
+		l.m.figures.count(d, l.st.Seq)
 	}
 	for i := range batch {
 		if batch[i].view != nil {

@@ -67,10 +67,11 @@ type Config struct {
 	Version   string
 	Log       *slog.Logger
 	Now       func() time.Time
-	Seed      *[32]byte         // of lotteries and ids; nil: from the system
-	Perform   func(work func()) // runs an input-output job beside the loop; nil: a goroutine. Simulation runs it in place.
-	Unpaused  bool              // simulation: do not wait in real time after a commit that failed
-	Merge     MergeFunc         // performs a built-in merge
+	Seed      *[32]byte                            // of lotteries and ids; nil: from the system
+	Perform   func(work func())                    // runs an input-output job beside the loop; nil: a goroutine. Simulation runs it in place.
+	Unpaused  bool                                 // simulation: do not wait in real time after a commit that failed
+	Merge     MergeFunc                            // performs a built-in merge
+	Committed func(took time.Duration, events int) // is told of every commit that succeeded; nil: nobody is
 }
 
 // Manager runs one shard.
@@ -90,6 +91,7 @@ type Manager struct {
 	closed  chan struct{} // closed when the loop no longer takes commands
 	names   sync.Map      // WorkerID → name
 
+	figures  figures
 	draining atomic.Pointer[string] // why no new work is taken; nil while it is
 }
 
