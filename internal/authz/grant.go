@@ -35,8 +35,8 @@ const (
 // MinKeyBytes is the shortest key a Signer accepts.
 const MinKeyBytes = 32
 
-// settingKey is where the store keeps the server's signing key.
-const settingKey = "signing-key"
+// SigningKeySetting is where the store keeps the server's signing key.
+const SigningKeySetting = "signing-key"
 
 // Signer makes and checks grants with the server's key. Safe for concurrent use. Every server of an installation uses the same key.
 type Signer struct{ key []byte }
@@ -51,17 +51,17 @@ func NewSigner(key []byte) *Signer {
 
 // LoadSigner reads the key from the store's settings; the first start makes and stores one.
 func LoadSigner(ctx context.Context, dir store.Directory) (*Signer, error) {
-	text, err := dir.Setting(ctx, settingKey)
+	text, err := dir.Setting(ctx, SigningKeySetting)
 	if err != nil {
 		return nil, err
 	}
 	if text == "" {
 		var b [MinKeyBytes]byte
 		rand.Read(b[:])
-		if err := dir.PutSetting(ctx, settingKey, hex.EncodeToString(b[:])); err != nil {
+		if err := dir.PutSetting(ctx, SigningKeySetting, hex.EncodeToString(b[:])); err != nil {
 			return nil, err
 		}
-		if text, err = dir.Setting(ctx, settingKey); err != nil { // another server may have been first
+		if text, err = dir.Setting(ctx, SigningKeySetting); err != nil { // another server may have been first
 			return nil, err
 		}
 	}
