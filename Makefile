@@ -5,7 +5,7 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Packages whose goroutines share memory; the whole tree under -race takes long on two cores.
 RACE = ./client/... ./internal/api/... ./internal/authz/... ./internal/blob/... ./internal/gateway/... ./internal/store/... ./internal/taskmanager/... ./internal/worker/...
 
-.PHONY: help build test verify format vet staticcheck generate generated race demo bench clean
+.PHONY: help build test verify format vet staticcheck generate generated race chart image demo bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -37,6 +37,12 @@ generated: generate ## fails if a generated file is not what its source makes
 
 race: ## race detector on packages with shared memory
 	go test -race -short -timeout 20m $(RACE)
+
+chart: ## tests of the Helm chart, a module of their own
+	cd deploy/helm/test && go vet ./... && go test ./...
+
+image: ## the program alone in a container image named cloudcrowd (needs Docker)
+	docker build -f deploy/Dockerfile -t cloudcrowd .
 
 demo: ## the main job for real: server, four workers (one lies), the spectrum of a genome
 	go run ./cmd/cloudcrowd demo
