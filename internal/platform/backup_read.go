@@ -387,6 +387,9 @@ func (r *reader) archive(name string) error {
 			if first {
 				return broken(io.ErrUnexpectedEOF)
 			}
+			if _, err := io.Copy(io.Discard, unpacked); err != nil { // the checksum of all of it comes last
+				return broken(err)
+			}
 			return nil
 		}
 		if err != nil {
