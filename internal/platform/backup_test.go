@@ -1,12 +1,16 @@
 package platform
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/authz"
@@ -209,13 +213,26 @@ func TestDamagedBackup(t *testing.T) {
 	}
 }
 
-// A flipped bit anywhere in an archive, and an archive that was cut, are found.
+func unpacked(archive []byte) ([]byte, error) {
+	in, err := zstd.NewReader(bytes.NewReader(archive))
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	return io.ReadAll(in)
+}
+
+// A flipped bit anywhere in an archive that changes what is in it, and an archive that was cut, are found.
 func TestDamagedArchive(t *testing.T) {
 	t.Parallel()
 	to := filepath.Join(quickDir(t), "backup"+archiveSuffix)
 	mustBackup(t, furnished(t), to, BackupOptions{})
 	wantClean(t, to)
 	whole, err := os.ReadFile(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := unpacked(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,6 +245,9 @@ func TestDamagedArchive(t *testing.T) {
 			b[at] ^= 1 << rng.IntN(8)
 		} else {
 			b, what = b[:at], fmt.Sprintf("cut after %d of %d bytes", at, len(b))
+		}
+		if same, err := unpacked(b); err == nil && bytes.Equal(same, content) {
+			continue // a bit that the compression does not use
 		}
 		bad := filepath.Join(quickDir(t), "bad"+archiveSuffix)
 		if err := os.WriteFile(bad, b, 0o600); err != nil {
