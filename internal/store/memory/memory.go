@@ -4,7 +4,9 @@ package memory
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"sync"
@@ -22,6 +24,9 @@ type Options struct {
 	LoseAnswer func(store.Batch) error
 	// Fail is asked before every other call that writes, with the method's name; an error is returned and nothing is written.
 	Fail func(method string) error
+
+	// Defects, for tests that must notice them. Unfenced takes commits under any epoch; PayFirst books transfers before FailCommit is asked.
+	Unfenced, PayFirst bool
 }
 
 // Store is a store in memory. Its methods are safe for concurrent use.
@@ -50,9 +55,22 @@ type Store struct {
 
 type shard struct {
 	head      store.Head
-	rows      []store.Row // row Seq is at Seq-1
+	sum       uint32   // of the snapshot
+	rows      []summed // row Seq is at Seq-1
 	projected int64
 }
+
+// summed is a journal row and the checksum of its bytes.
+type summed struct {
+	store.Row
+	sum uint32
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+var errSum = errors.New("its bytes do not match their checksum")
 
 type numbered struct {
 	cloudcrowd.Transfer
@@ -142,6 +160,9 @@ func (s *Store) Acquire(ctx context.Context, n int) (head store.Head, err error)
 		if s.shards[n] == nil {
 			s.shards[n] = &shard{}
 		}
+		if h := s.shards[n]; sum(h.head.Snapshot) != h.sum {
+			return &store.CorruptError{What: fmt.Sprintf("snapshot %d/%d", n, h.head.SnapshotSeq), Err: errSum}
+		}
 		s.shards[n].head.Epoch++
 		head = s.shards[n].head
 		head.Snapshot = slices.Clone(head.Snapshot)
@@ -152,7 +173,7 @@ func (s *Store) Acquire(ctx context.Context, n int) (head store.Head, err error)
 
 // Rows implements store.Shards.
 func (s *Store) Rows(ctx context.Context, n int, after int64, fn func(store.Row) error) error {
-	var rows []store.Row
+	var rows []summed
 	err := s.view(ctx, func() error {
 		if h := s.shards[n]; h != nil && after < int64(len(h.rows)) {
 			rows = h.rows[max(after, 0):len(h.rows):len(h.rows)] // rows are never changed, only added
@@ -166,8 +187,11 @@ func (s *Store) Rows(ctx context.Context, n int, after int64, fn func(store.Row)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if sum(r.Events) != r.sum {
+			return &store.CorruptError{What: fmt.Sprintf("journal row %d/%d", n, r.Seq), Err: errSum}
+		}
 		r.Events = slices.Clone(r.Events)
-		if err := fn(r); err != nil {
+		if err := fn(r.Row); err != nil {
 			return err
 		}
 	}
@@ -177,13 +201,18 @@ func (s *Store) Rows(ctx context.Context, n int, after int64, fn func(store.Row)
 // Commit implements store.Shards.
 func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 	return s.update(ctx, "", func() error {
+		if s.options.PayFirst {
+			if early, err := store.Apply(b, books{s}); err == nil {
+				defer func() { s.book(early) }()
+			}
+		}
 		if s.options.FailCommit != nil {
 			if err := s.options.FailCommit(b); err != nil {
 				return err
 			}
 		}
 		h := s.shards[b.Shard]
-		if h == nil || h.head.Epoch != b.Epoch || h.head.Seq != b.Seq-1 {
+		if h == nil || h.head.Epoch != b.Epoch && !s.options.Unfenced || h.head.Seq != b.Seq-1 {
 			return store.ErrFenced
 		}
 		changes, err := store.Apply(b, books{s})
@@ -191,13 +220,8 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 			return err
 		}
 		h.head.Seq = b.Seq
-		h.rows = append(h.rows, store.Row{Seq: b.Seq, Epoch: b.Epoch, At: b.At, Count: b.Count, Events: append([]byte{}, b.Events...)})
-		for _, a := range changes.Accounts {
-			s.accounts[a.ID] = a
-		}
-		for _, hold := range changes.Holds {
-			s.holds[hold.Job] = hold
-		}
+		h.rows = append(h.rows, summed{store.Row{Seq: b.Seq, Epoch: b.Epoch, At: b.At, Count: b.Count, Events: append([]byte{}, b.Events...)}, sum(b.Events)})
+		s.book(changes)
 		for i, t := range b.Transfers {
 			s.transfers = append(s.transfers, numbered{t, changes.Numbers[i]})
 		}
@@ -206,6 +230,16 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 		}
 		return nil
 	})
+}
+
+// book writes what a batch changed in the ledger.
+func (s *Store) book(c store.Changes) {
+	for _, a := range c.Accounts {
+		s.accounts[a.ID] = a
+	}
+	for _, hold := range c.Holds {
+		s.holds[hold.Job] = hold
+	}
 }
 
 type books struct{ s *Store }
@@ -226,7 +260,7 @@ func (s *Store) SaveSnapshot(ctx context.Context, n int, epoch, seq int64, state
 		if h == nil || h.head.Epoch != epoch || seq > h.head.Seq || seq < h.head.SnapshotSeq {
 			return store.ErrFenced
 		}
-		h.head.SnapshotSeq, h.head.Snapshot = seq, append([]byte{}, state...)
+		h.head.SnapshotSeq, h.head.Snapshot, h.sum = seq, append([]byte{}, state...), sum(state)
 		return nil
 	})
 }
@@ -243,6 +277,28 @@ func (s *Store) ShardList(ctx context.Context) (heads map[int]store.Head, err er
 		return nil
 	})
 	return heads, err
+}
+
+// FlipSnapshot changes a bit of a shard's snapshot, as a failing disk does; once more changes it back.
+func (s *Store) FlipSnapshot(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shards[n].head.Snapshot = flipped(s.shards[n].head.Snapshot)
+}
+
+// FlipRow does the same to a row of its journal.
+func (s *Store) FlipRow(n int, seq int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	row := &s.shards[n].rows[seq-1]
+	row.Events = flipped(row.Events)
+}
+
+// flipped copies: what was read before stays as it was.
+func flipped(b []byte) []byte {
+	b = slices.Clone(b)
+	b[len(b)/2] ^= 1
+	return b
 }
 
 // ids returns a map's keys in order.
