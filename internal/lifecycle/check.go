@@ -20,7 +20,7 @@ func (s *State) Check() []string {
 				bad = append(bad, fmt.Sprintf("job %s: it runs but is not among the running jobs", id))
 			}
 		}
-		bad = append(bad, s.Jobs[id].check()...)
+		bad = append(bad, s.Jobs[id].Check()...)
 	}
 	if running != len(s.running) {
 		bad = append(bad, fmt.Sprintf("%d jobs run, %d are listed as running", running, len(s.running)))
@@ -35,7 +35,8 @@ type place struct{ stage, task int }
 
 func (p place) String() string { return fmt.Sprintf("task %d-%d", p.stage, p.task) }
 
-func (j *Job) check() (bad []string) {
+// Check is what State.Check holds of one job.
+func (j *Job) Check() (bad []string) {
 	say := func(format string, args ...any) {
 		bad = append(bad, fmt.Sprintf("job %s: ", j.ID)+fmt.Sprintf(format, args...))
 	}
