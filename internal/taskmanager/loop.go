@@ -220,6 +220,9 @@ func (l *loop) step(ctx context.Context, batch []command) error {
 	for {
 		d := l.decide(batch)
 		err := l.commit(ctx, d)
+		if err == nil && len(d.Events) == 0 && l.speaks(batch) {
+			err = l.owned(ctx)
+		}
 		if err == nil {
 			l.after(d, batch)
 			return nil
@@ -418,6 +421,24 @@ func (l *loop) commit(ctx context.Context, d *lifecycle.Decider) error {
 	if l.readOnly != "" {
 		l.m.log.Info("commits work again")
 		l.readOnly = ""
+	}
+	return nil
+}
+
+// speaks reports whether a batch that changes nothing has consequences outside: answers to those who asked for a decision, or messages to workers.
+func (l *loop) speaks(batch []command) bool {
+	return len(l.out) > 0 || slices.ContainsFunc(batch, func(c command) bool { return c.decide != nil && c.done != nil })
+}
+
+// owned holds, for a batch that has nothing to commit, what a commit would: that the state it was decided on is the shard's. A server that was replaced
+// without noticing would otherwise acknowledge results of leases it has never heard of, and cancel them.
+func (l *loop) owned(ctx context.Context) error {
+	heads, err := l.m.cfg.Store.ShardList(ctx)
+	if err != nil {
+		return err
+	}
+	if heads[l.m.cfg.Shard].Epoch != l.epoch {
+		return store.ErrFenced
 	}
 	return nil
 }

@@ -2,12 +2,15 @@ package taskmanager
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
 // beat sends a heartbeat that mentions the given attempts as running.
@@ -95,6 +98,46 @@ func TestGoneAndBack(t *testing.T) {
 	r.pass(12 * time.Second)
 	if s := r.state(id); s != cloudcrowd.AttemptLost {
 		t.Fatalf("after 12 s: %s", s)
+	}
+}
+
+// A server that was replaced without noticing says nothing to workers and answers nobody, even where it has nothing to commit: what it knows is old, and a
+// result that it acknowledged would be lost.
+func TestReplacedServerIsSilent(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(*rig, cloudcrowd.WorkerID, cloudcrowd.AttemptID, *error){
+		"a result it has never heard of": func(r *rig, w cloudcrowd.WorkerID, id cloudcrowd.AttemptID, _ *error) {
+			id.N++
+			r.m.Receive(w, cloudcrowd.Up{Reports: []cloudcrowd.Report{{Attempt: id, Result: cloudcrowd.Result{Outcome: cloudcrowd.Stopped}}}})
+		},
+		"a beat with a lease it has never heard of": func(r *rig, w cloudcrowd.WorkerID, id cloudcrowd.AttemptID, _ *error) {
+			r.m.Receive(w, cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s", Holding: []cloudcrowd.Progress{{Attempt: id}, {Attempt: cloudcrowd.AttemptID{Task: id.Task, N: id.N + 1}}}}})
+		},
+		"a job it has never heard of": func(r *rig, _ cloudcrowd.WorkerID, _ cloudcrowd.AttemptID, answer *error) {
+			r.m.Inject(func(d *lifecycle.Decider) error { return d.Cancel(cloudcrowd.NewJobID(r.clock(), 1), "") }, func(err error) { *answer = err })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, nil)
+			w := r.join("w", "bob", 1, nil)
+			id := r.leaseOf(w)
+			if err := New(r.cfg).Open(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			clear(r.sent)
+			var answer error
+			ask(r, w, id, &answer)
+			if err := r.m.Step(t.Context()); !errors.Is(err, store.ErrFenced) {
+				t.Errorf("its step answers %v, want that it was fenced", err)
+			}
+			if len(r.sent) > 0 {
+				t.Errorf("it sent %+v", r.sent)
+			}
+			if answer != nil && cloudcrowd.CodeOf(answer) != cloudcrowd.Unavailable {
+				t.Errorf("it answered %v", answer)
+			}
+		})
 	}
 }
 
