@@ -44,6 +44,9 @@ type loop struct {
 	meter    meter
 	scratch  []lifecycle.Event // of the batch before, to be used again
 
+	clock   cloudcrowd.Time // see now
+	reading cloudcrowd.Time // of the server's clock, when it was last looked at
+
 	granted   map[cloudcrowd.Digest]string // tokens for reading blobs, see grant
 	grantedAt cloudcrowd.Time              // when the oldest was made
 }
@@ -73,6 +76,15 @@ func newLoop(ctx context.Context, m *Manager) (*loop, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if head.Seq > 0 { // the clock of the server before may have been ahead of this one's
+		err = m.cfg.Store.Rows(ctx, m.cfg.Shard, head.Seq-1, func(row store.Row) error {
+			l.clock = row.At
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	l.snapped = l.now()
 	l.rebuildHeld()
@@ -180,7 +192,16 @@ func (l *loop) holdings(w cloudcrowd.WorkerID) map[cloudcrowd.AttemptID]*schedul
 	return h
 }
 
-func (l *loop) now() cloudcrowd.Time { return cloudcrowd.TimeOf(l.m.cfg.Now()) }
+// now is the loop's time. It follows the server's clock forward and never goes back: leases and pauses end by differences, and a clock that is set back by an
+// hour must not keep them for one more. While that clock is behind, the loop's goes on at half its pace, until they agree again.
+func (l *loop) now() cloudcrowd.Time {
+	reading := cloudcrowd.TimeOf(l.m.cfg.Now())
+	if passed := reading - l.reading; l.reading != 0 && passed > 0 {
+		l.clock += (passed + 1) / 2
+	}
+	l.reading, l.clock = reading, max(l.clock, reading)
+	return l.clock
+}
 
 // run is the loop: take what waits, decide, commit, answer, send.
 func (l *loop) run(ctx context.Context) error {

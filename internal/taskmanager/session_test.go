@@ -141,6 +141,34 @@ func TestReplacedServerIsSilent(t *testing.T) {
 	}
 }
 
+// A server's clock that is set back keeps neither leases nor anything else that waits: the loop's time goes on, at half the pace until both agree. It does not
+// go back over a restart either.
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	w := r.join("w", "bob", 1, nil)
+	id := r.leaseOf(w)
+	before := r.m.loop.clock
+	r.now = r.now.Add(-3 * time.Hour)
+	r.pass(10 * time.Second)
+	if s := r.state(id); s != cloudcrowd.AttemptLeased {
+		t.Fatalf("after 10 s: %s", s)
+	}
+	r.pass(80 * time.Second)
+	if s := r.state(id); s != cloudcrowd.AttemptLost {
+		t.Fatalf("after 90 s without a heartbeat, by a clock that was set back: %s", s)
+	}
+	if passed := r.m.loop.clock - before; passed < 44e6 || passed > 46e6 {
+		t.Errorf("the loop's clock has gone on by %d µs in 90 s", passed)
+	}
+	before = r.m.loop.clock
+	r.restart()
+	r.step()
+	if after := r.m.loop.clock; after < before-60e6 || after > before {
+		t.Errorf("the clock is at %d after a restart, %d before", after, before)
+	}
+}
+
 // A lease that never reached its worker, by what its beats say, is handed out again without blame.
 func TestLeaseNeverArrived(t *testing.T) {
 	t.Parallel()
