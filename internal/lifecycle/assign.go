@@ -367,13 +367,24 @@ func (a *assigner) lease(src source, id cloudcrowd.TaskID, t *Task, c scheduler.
 	c.Why.Purpose = purpose(t)
 	a.d.emit(Event{AttemptLeased: &AttemptLeased{ID: attempt, Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j),
 		Reserve: min(a.d.reserve(j, src.stage, it.CoreSeconds), j.Available()), Expected: c.Why.RunSeconds + c.Why.FetchSeconds, Speed: w.Speed, Why: c.Why}})
-	a.field.Lease(w, attempt, &scheduler.Held{MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires})
+	a.field.Lease(w, attempt, &scheduler.Held{MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires,
+		Until: LeaseLimit(&j.Spec.Stages[src.stage], a.d.At)})
 	for _, b := range it.Blobs {
 		w.Cached[b.Digest] = struct{}{}
 	}
 	a.leased = append(a.leased, attempt)
 	a.free--
 	return true
+}
+
+// LeaseLimit is when a lease ends even if its worker goes on to say that it is at work: its own timeout, that of whatever runs before it on the same slot, and some
+// time to fetch inputs and store results. Without it, one worker that never answers could hold a job for ever.
+func LeaseLimit(s *cloudcrowd.Stage, leased cloudcrowd.Time) cloudcrowd.Time {
+	if s.Timeout <= 0 {
+		return 0
+	}
+	const transfers = cloudcrowd.Time(10 * 60e6)
+	return leased + 2*cloudcrowd.Time(s.Timeout/1000) + transfers
 }
 
 // purpose says why a task gets another attempt.

@@ -40,8 +40,9 @@ type Held struct {
 	Expected    float64         // seconds it takes there, from its start
 	LeasedAt    cloudcrowd.Time // start, as far as known
 	Expires     cloudcrowd.Time
-	Missing     int     // beats in a row that did not mention it
-	Fraction    float64 // progress as the worker says
+	Until       cloudcrowd.Time // no heartbeat extends it beyond; 0: no limit
+	Missing     int             // beats in a row that did not mention it
+	Fraction    float64         // progress as the worker says
 }
 
 // Free is the number of further leases the worker takes now.

@@ -171,7 +171,8 @@ func (l *loop) rebuildHeld() {
 					id := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: j.ID, Stage: int32(si), Index: ti}, N: a.N}
 					h := before[a.Worker][id]
 					if h == nil {
-						h = &scheduler.Held{MemoryBytes: j.Spec.Stages[si].Resources.MemoryBytes, Expected: a.Expected, LeasedAt: a.LeasedAt, Expires: expires}
+						h = &scheduler.Held{MemoryBytes: j.Spec.Stages[si].Resources.MemoryBytes, Expected: a.Expected, LeasedAt: a.LeasedAt, Expires: expires,
+							Until: lifecycle.LeaseLimit(&j.Spec.Stages[si], a.LeasedAt)}
 					}
 					l.holdings(a.Worker)[id] = h
 				}

@@ -255,6 +255,8 @@ func (l *loop) expire(d *lifecycle.Decider) {
 				lost[id] = "its worker vanished"
 			case d.At > h.Expires:
 				lost[id] = "its lease expired without a heartbeat"
+			case h.Until > 0 && d.At > h.Until:
+				lost[id] = "no result came in twice its timeout"
 			}
 		}
 	}

@@ -101,6 +101,29 @@ func TestGoneAndBack(t *testing.T) {
 	}
 }
 
+// A worker that says for ever that it is at work does not hold a job for ever: beyond twice the timeout, and time for inputs and results, its lease ends.
+func TestHoarding(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	w := r.join("w", "bob", 1, nil)
+	id := r.leaseOf(w)
+	j, _, _, a := r.m.State().Find(id)
+	limit := lifecycle.LeaseLimit(&j.Spec.Stages[id.Task.Stage], a.LeasedAt)
+	for cloudcrowd.TimeOf(r.clock()) < limit-10e6 {
+		r.pass(9 * time.Second)
+		r.beat(w, "s", 0, id)
+	}
+	if s := r.state(id); s != cloudcrowd.AttemptLeased {
+		t.Fatalf("%s before its time", s)
+	}
+	r.pass(9 * time.Second)
+	r.beat(w, "s", 0, id)
+	r.pass(9 * time.Second)
+	if s := r.state(id); s != cloudcrowd.AttemptLost {
+		t.Fatalf("%s for longer than twice its timeout", s)
+	}
+}
+
 // A server that was replaced without noticing says nothing to workers and answers nobody, even where it has nothing to commit: what it knows is old, and a
 // result that it acknowledged would be lost.
 func TestReplacedServerIsSilent(t *testing.T) {
