@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 )
 
@@ -45,6 +46,11 @@ func (m *Manager) Queued() bool { return len(m.queue) > 0 }
 // Inject queues a decision; done gets its error after the commit, or what prevented it.
 func (m *Manager) Inject(decide func(*lifecycle.Decider) error, done func(error)) bool {
 	return m.post(command{decide: func(_ *loop, d *lifecycle.Decider) error { return decide(d) }, done: done})
+}
+
+// InjectSubmit is Inject for a decision that submits a job: where nobody can pay it, it alone is refused.
+func (m *Manager) InjectSubmit(job cloudcrowd.JobID, decide func(*lifecycle.Decider) error, done func(error)) bool {
+	return m.post(command{job: job, decide: func(_ *loop, d *lifecycle.Decider) error { return decide(d) }, done: done})
 }
 
 // State is the loop's memory, to be read between steps only.
