@@ -10,79 +10,111 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
-// audit follows the journal as a second reader: it replays every row by itself and holds the invariants after each.
+// audit follows the journal as a second reader: it replays every row by itself, forgets nothing, and holds the invariants after each.
 type audit struct {
 	w       *world
 	state   *lifecycle.State
 	book    *ledger.Book
 	seq     int64
-	settled map[cloudcrowd.TaskID]int32 // canonical attempts, by task
+	epoch   int64
+	settled map[settlement]int32 // canonical attempts, by task and round
 	paid    map[cloudcrowd.AttemptID]bool
+	keys    map[string]bool // of credits issued
 }
 
-// checkEvery rows the whole state is recomputed; money and single facts are checked after every one.
-const checkEvery = 8
+type settlement struct {
+	task  cloudcrowd.TaskID
+	round int32
+}
+
+// In a large shard the whole is recomputed less often than after every row; single facts and money always are.
+const (
+	checkTasks = 256 // jobs of so many tasks are recomputed at every row that concerns them
+	checkEvery = 16  // larger ones, and all accounts together, at every so manieth
+)
 
 func newAudit(w *world) *audit {
-	return &audit{w: w, state: lifecycle.NewState(0), book: ledger.NewBook(), settled: map[cloudcrowd.TaskID]int32{}, paid: map[cloudcrowd.AttemptID]bool{}}
+	return &audit{w: w, state: lifecycle.NewState(0), book: ledger.NewBook(), settled: map[settlement]int32{}, paid: map[cloudcrowd.AttemptID]bool{}, keys: map[string]bool{}}
 }
 
 // check reads what was committed since the last call.
 func (a *audit) check() error {
 	ctx := context.Background()
-	before := a.seq
-	err := a.w.store.Rows(ctx, 0, a.seq, func(row store.Row) error {
-		var out lifecycle.Out
-		events, err := a.state.Replay(row.Seq, row.At, row.Events, &out)
-		if err != nil {
-			return err
-		}
-		a.seq = row.Seq
-		var end []ledger.End
-		end = append(end, out.Money.End...)
-		if err := a.book.Apply(out.Money.Place, out.Money.Transfers(0, row.Seq, row.At), end); err != nil {
-			return fmt.Errorf("row %d: ledger: %w", row.Seq, err)
-		}
-		if s := a.book.Sum(); s != 0 {
-			return fmt.Errorf("row %d: the ledger sums to %d", row.Seq, s)
-		}
-		if row.Seq%checkEvery == 0 || len(out.Jobs) > 0 {
-			if bad := a.state.Check(); len(bad) > 0 {
-				return fmt.Errorf("row %d: %s (of %d)", row.Seq, bad[0], len(bad))
-			}
-		}
-		return a.events(events, out)
-	})
-	if err != nil || a.seq == before {
-		return err
-	}
-	accounts, err := a.w.store.Accounts(ctx)
+	heads, err := a.w.store.ShardList(ctx)
 	if err != nil {
 		return err
 	}
-	for _, acc := range accounts {
-		if mine := a.book.Account(acc.ID); *mine != acc {
-			return fmt.Errorf("account %s is %+v, its transfers say %+v", acc.ID, acc, *mine)
-		}
-		if acc.ID != cloudcrowd.IssuerAccount && acc.Balance-acc.Held < 0 {
-			return fmt.Errorf("account %s is below zero", acc.ID)
-		}
+	if heads[0].Seq < a.seq {
+		return fmt.Errorf("the journal ended at row %d, now it ends at %d", a.seq, heads[0].Seq)
+	}
+	return a.w.store.Rows(ctx, 0, a.seq, a.row)
+}
+
+// row replays one row.
+func (a *audit) row(row store.Row) error {
+	var out lifecycle.Out
+	events, err := a.state.Replay(row.Seq, row.At, row.Events, &out)
+	if err != nil {
+		return err
+	}
+	if row.Seq != a.seq+1 || row.Epoch < a.epoch || row.Count != len(events) {
+		return fmt.Errorf("row %d of epoch %d with %d events follows row %d of epoch %d, and has %d events", row.Seq, row.Epoch, row.Count, a.seq, a.epoch, len(events))
+	}
+	a.seq, a.epoch = row.Seq, row.Epoch
+	transfers := out.Money.Transfers(0, row.Seq, row.At)
+	if err := a.book.Apply(out.Money.Place, transfers, out.Money.End); err != nil {
+		return fmt.Errorf("row %d: ledger: %w", row.Seq, err)
+	}
+	if s := a.book.Sum(); s != 0 {
+		return fmt.Errorf("row %d: the ledger sums to %d", row.Seq, s)
+	}
+	touched, err := a.events(events, out)
+	if err != nil {
+		return fmt.Errorf("row %d: %w", row.Seq, err)
+	}
+	if err := a.jobs(row.Seq, touched); err != nil {
+		return fmt.Errorf("row %d: %w", row.Seq, err)
+	}
+	if err := a.money(row.Seq, transfers, out); err != nil {
+		return fmt.Errorf("row %d: %w", row.Seq, err)
 	}
 	return nil
 }
 
-// events holds what concerns single facts: tasks settle once, only accepted results are paid, and once.
-func (a *audit) events(events []lifecycle.Event, out lifecycle.Out) error {
+// events holds what concerns single facts: tasks settle once a round, only accepted results are paid, and once.
+func (a *audit) events(events []lifecycle.Event, out lifecycle.Out) (touched map[cloudcrowd.JobID]bool, err error) {
+	touched = map[cloudcrowd.JobID]bool{}
 	for _, ev := range events {
 		switch {
+		case ev.JobSubmitted != nil:
+			touched[ev.JobSubmitted.Job] = true
+		case ev.TaskCarved != nil:
+			touched[ev.TaskCarved.Task.Job] = true
+		case ev.AttemptLeased != nil:
+			touched[ev.AttemptLeased.ID.Task.Job] = true
+		case ev.AttemptReported != nil:
+			touched[ev.AttemptReported.ID.Task.Job] = true
+		case ev.AttemptEnded != nil:
+			touched[ev.AttemptEnded.ID.Task.Job] = true
 		case ev.TaskDone != nil:
-			if n, ok := a.settled[ev.TaskDone.Task]; ok {
-				return fmt.Errorf("task %s was settled twice (attempts %d and %d)", ev.TaskDone.Task, n, ev.TaskDone.Canonical)
+			id := ev.TaskDone.Task
+			_, _, t := a.state.FindTask(id)
+			key := settlement{id, t.Round}
+			if n, ok := a.settled[key]; ok {
+				return nil, fmt.Errorf("task %s was settled twice (attempts %d and %d)", id, n, ev.TaskDone.Canonical)
 			}
-			a.settled[ev.TaskDone.Task] = ev.TaskDone.Canonical
-		case ev.TaskReopened != nil:
-			delete(a.settled, ev.TaskReopened.Task)
+			a.settled[key] = ev.TaskDone.Canonical
+		case ev.TaskReopened != nil && !ev.TaskReopened.Redo: // the same round is judged again
+			_, _, t := a.state.FindTask(ev.TaskReopened.Task)
+			delete(a.settled, settlement{ev.TaskReopened.Task, t.Round})
+		case ev.CreditsIssued != nil:
+			key := ev.CreditsIssued.Key
+			if a.keys[key] {
+				return nil, fmt.Errorf("credits were issued twice under the key %s", key)
+			}
+			a.keys[key] = true
 		case ev.JobEnded != nil:
+			touched[ev.JobEnded.Job] = true
 			for _, j := range a.w.jobs {
 				if j.id == ev.JobEnded.Job {
 					j.ended = true
@@ -92,12 +124,128 @@ func (a *audit) events(events []lifecycle.Event, out lifecycle.Out) error {
 	}
 	for _, c := range out.Charges {
 		if a.paid[c.Attempt] {
-			return fmt.Errorf("attempt %s was paid twice", c.Attempt)
+			return nil, fmt.Errorf("attempt %s was paid twice", c.Attempt)
 		}
 		a.paid[c.Attempt] = true
 		_, _, _, at := a.state.Find(c.Attempt)
 		if at == nil || at.State != cloudcrowd.AttemptAccepted && at.State != cloudcrowd.AttemptFailed {
-			return fmt.Errorf("attempt %s was paid without an accepted result", c.Attempt)
+			return nil, fmt.Errorf("attempt %s was paid without an accepted result", c.Attempt)
+		}
+	}
+	return touched, nil
+}
+
+// jobs recomputes the jobs that a row concerned.
+func (a *audit) jobs(seq int64, touched map[cloudcrowd.JobID]bool) error {
+	if seq%checkEvery == 0 {
+		if bad := a.state.Check(); len(bad) > 0 {
+			return fmt.Errorf("%s (of %d)", bad[0], len(bad))
+		}
+		return nil
+	}
+	for id := range touched {
+		tasks := 0
+		for _, st := range a.state.Jobs[id].Stages {
+			tasks += len(st.Tasks)
+		}
+		if tasks > checkTasks {
+			continue
+		}
+		if bad := a.state.Jobs[id].Check(); len(bad) > 0 {
+			return fmt.Errorf("%s (of %d)", bad[0], len(bad))
+		}
+	}
+	return nil
+}
+
+// money compares accounts and holds in the store with those that follow from the journal: all now and then, those that a row touched always.
+func (a *audit) money(seq int64, transfers []cloudcrowd.Transfer, out lifecycle.Out) error {
+	ctx := context.Background()
+	same := func(acc cloudcrowd.Account) error {
+		if mine := a.book.Account(acc.ID); *mine != acc {
+			return fmt.Errorf("account %s is %+v, its transfers say %+v", acc.ID, acc, *mine)
+		}
+		if acc.ID != cloudcrowd.IssuerAccount && acc.Balance-acc.Held < 0 {
+			return fmt.Errorf("account %s is below zero", acc.ID)
+		}
+		return nil
+	}
+	holds := map[cloudcrowd.JobID]bool{}
+	touched := map[cloudcrowd.AccountID]bool{}
+	for _, h := range out.Money.Place {
+		holds[h.Job], touched[h.Account] = true, true
+	}
+	for _, t := range transfers {
+		touched[t.Debit], touched[t.Credit] = true, true
+		if t.Job != "" {
+			holds[t.Job] = true
+		}
+	}
+	for _, e := range out.Money.End {
+		holds[e.Job] = true
+	}
+	for id := range holds {
+		h, err := a.w.store.Hold(ctx, id)
+		if err != nil {
+			return err
+		}
+		if mine := a.book.Holds[id]; *mine != h {
+			return fmt.Errorf("the hold of job %s is %+v, the journal says %+v", id, h, *mine)
+		}
+		touched[h.Account] = true
+	}
+	if seq%checkEvery == 0 {
+		accounts, err := a.w.store.Accounts(ctx)
+		if err != nil {
+			return err
+		}
+		for _, acc := range accounts {
+			if err := same(acc); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for id := range touched {
+		acc, err := a.w.store.Account(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := same(acc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The promises: what a server has said must be in the journal at that moment.
+
+func (a *audit) submitted(id cloudcrowd.JobID) error {
+	if a.state.Jobs[id] == nil {
+		return fmt.Errorf("job %s was acknowledged and is not in the journal", id)
+	}
+	return nil
+}
+
+func (a *audit) cancelled(id cloudcrowd.JobID) error {
+	if j := a.state.Jobs[id]; j == nil || !j.State.Ended() {
+		return fmt.Errorf("the end of job %s was acknowledged and is not in the journal", id)
+	}
+	return nil
+}
+
+func (a *audit) issued(key string) error {
+	if !a.keys[key] {
+		return fmt.Errorf("credits issued under the key %s were acknowledged and are not in the journal", key)
+	}
+	return nil
+}
+
+// acknowledged holds that the journal knows how each attempt ended whose result a worker is told to forget.
+func (a *audit) acknowledged(acks []cloudcrowd.AttemptID) error {
+	for _, id := range acks {
+		if _, _, _, at := a.state.Find(id); at == nil || at.State == cloudcrowd.AttemptLeased {
+			return fmt.Errorf("the result of attempt %s was acknowledged and is not in the journal", id)
 		}
 	}
 	return nil

@@ -1,46 +1,89 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"testing"
+	"time"
 )
 
-// Every profile keeps the invariants, ends every job and accepts nothing wrong, for a fixed set of seeds.
+// Every profile keeps the invariants, ends every job and accepts no more wrong results than it promises, for a fixed set of seeds; the hundredth has a large crowd.
 func TestSeeds(t *testing.T) {
-	seeds := map[string]uint64{"calm": 5, "crowd": 20, "storm": 25}
-	if testing.Short() {
-		seeds = map[string]uint64{"calm": 2, "crowd": 4, "storm": 6}
-	}
-	for name, n := range seeds {
-		for seed := uint64(1); seed <= n; seed++ {
-			t.Run(fmt.Sprintf("%s/%d", name, seed), func(t *testing.T) {
-				t.Parallel()
-				r, err := Run(seed, Profiles[name])
-				if err != nil {
-					t.Fatalf("%v\n%+v", err, r)
-				}
-				if r.Wrong > 0 {
-					t.Fatalf("%d wrong results were accepted: %+v", r.Wrong, r)
-				}
-			})
+	t.Parallel()
+	seeds := map[string]uint64{"calm": 10, "stormy": 40, "crashy": 60, "hostile": 25, "overload": 8}
+	for _, name := range Names() {
+		for seed := uint64(1); seed <= seeds[name]; seed++ {
+			one(t, seed, name)
 		}
 	}
+	if !testing.Short() {
+		one(t, largeEvery, "stormy")
+	}
+}
+
+func one(t *testing.T, seed uint64, name string) {
+	t.Helper()
+	t.Run(fmt.Sprintf("%s/%d", name, seed), func(t *testing.T) {
+		t.Parallel()
+		if r, err := Run(seed, Profiles[name], Options{}); err != nil {
+			t.Fatalf("%v\n%+v\nagain, with all that happens: cloudcrowd sim --profile %s --seeds %d --trace trace.txt", err, r, name, seed)
+		}
+	})
 }
 
 // The same seed gives the same trace.
 func TestSameSeedSameTrace(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"crowd", "storm"} {
-		a, err := Run(7, Profiles[name])
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := Run(7, Profiles[name])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if a != b {
-			t.Fatalf("%s: two runs of one seed differ:\n%+v\n%+v", name, a, b)
-		}
+	for _, name := range Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, err := Run(7, Profiles[name], Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := Run(7, Profiles[name], Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.Trace != b.Trace || a.Events != b.Events || !maps.Equal(a.Faults, b.Faults) {
+				t.Fatalf("two runs of one seed differ:\n%+v\n%+v", a, b)
+			}
+		})
+	}
+}
+
+// A campaign counts what its seeds did and names those that failed; a profile that promises more than verification can keep fails.
+func TestCampaign(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	s := Campaign{Profile: Profiles["calm"], From: 3, To: 5, Parallel: 2, Progress: func(Summary) { calls++ }}.Run(t.Context())
+	if s.Seeds != 3 || calls != 3 || s.Events == 0 || s.Virtual <= 0 || len(s.Failures) > 0 {
+		t.Errorf("%d calls, %+v", calls, s)
+	}
+	p := Profiles["calm"]
+	p.Limit = time.Second
+	if s := (Campaign{Profile: p, From: 1, To: 2}).Run(t.Context()); len(s.Failures) != 2 || s.Failures[0].Seed != 1 {
+		t.Errorf("%+v", s.Failures)
+	}
+}
+
+// What happens is told in full on demand, and telling it changes nothing.
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	told, err := Run(2, Profiles["crashy"], Options{Trace: &text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, err := Run(2, Profiles["crashy"], Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told.Trace != silent.Trace {
+		t.Error("a run that is told is another one")
+	}
+	if lines := bytes.Count(text.Bytes(), []byte(" commits row ")); lines != int(told.Commits) {
+		t.Errorf("%d commits are told of %d", lines, told.Commits)
 	}
 }

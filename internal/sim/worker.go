@@ -15,73 +15,106 @@ import (
 )
 
 // worker is one simulated machine. It follows the worker protocol: says hello, beats, runs what is leased to it, repeats reports until they are
-// acknowledged.
+// acknowledged. What it is like is in its character.
 type worker struct {
-	w        *world
-	id       cloudcrowd.WorkerID
-	owner    cloudcrowd.AccountID
-	speed    float64 // claimed
-	pace     float64 // true speed
-	slots    int
-	lies     bool
-	vanishes bool
-	online   bool
-	session  int
-	beating  bool
-	queue    []cloudcrowd.Lease
-	running  map[cloudcrowd.AttemptID]time.Time // start
-	spool    map[cloudcrowd.AttemptID]cloudcrowd.Result
+	character
+	w       *world
+	n       int
+	id      cloudcrowd.WorkerID
+	owner   cloudcrowd.AccountID
+	upCut   time.Time
+	downCut time.Time
+
+	online  bool // connected to a server, as far as it knows
+	away    bool // gone until it comes back
+	frozen  bool
+	thaw    []func() // what happened while it was frozen
+	session int
+	greeted time.Time // last hello
+	beating bool
+	queue   []cloudcrowd.Lease
+	running map[cloudcrowd.AttemptID]time.Time // start
+	spool   map[cloudcrowd.AttemptID]cloudcrowd.Result
 }
 
-func (k *worker) sessionID() string { return fmt.Sprintf("%s-%d", k.id.Short(), k.session) }
+// character is what sets workers apart.
+type character struct {
+	speed     float64 // claimed
+	pace      float64 // true speed
+	slots     int     // claimed
+	cores     int     // true slots
+	lies      bool
+	colludes  bool // its lies are those of all that do
+	vanishes  bool
+	pauses    bool
+	forgets   bool
+	greedy    bool
+	hoards    bool          // greedy, and never does what it takes
+	skewed    time.Duration // its clock may jump by so much while it works
+	wantsMore int
+}
 
-// up sends a message to the server, which may lose or delay it.
-func (k *worker) up(m cloudcrowd.Up) {
-	w := k.w
-	if w.chance(w.p.Drop) {
-		w.report.Faults++
+// draw makes a worker's character.
+func (w *world) draw() character {
+	c := character{speed: 0.5 + w.rand.Float64(), slots: 1 + w.rand.IntN(3)*w.rand.IntN(2), wantsMore: 2}
+	c.pace, c.cores = c.speed, c.slots
+	if w.chance(w.p.Slow) {
+		c.pace /= 10
+	}
+	c.lies = w.chance(w.p.Lying)
+	if !c.lies {
+		c.lies = w.chance(w.p.Colluding)
+		c.colludes = c.lies
+	}
+	c.vanishes, c.pauses, c.forgets = w.chance(w.p.Vanishing), w.chance(w.p.Pausing), w.chance(w.p.Forgetful)
+	if w.chance(w.p.Greedy) {
+		c.greedy, c.slots, c.cores, c.speed, c.wantsMore = true, 4, 1, c.speed*3, 5000
+		c.hoards = w.chance(0.3)
+		if w.chance(0.1) {
+			c.slots, c.speed = 64, c.speed*10
+		}
+	}
+	if w.p.Jumps > 0 {
+		c.skewed = w.upTo(w.p.Jump)
+	}
+	return c
+}
+
+func (k *worker) sessionID() string { return fmt.Sprintf("%d-%d", k.n, k.session) }
+
+// when does something the machine does: now, or when it wakes.
+func (k *worker) when(do func()) {
+	if k.frozen {
+		k.thaw = append(k.thaw, func() { k.when(do) })
 		return
 	}
-	times := 1
-	if len(m.Reports) > 0 && w.chance(w.p.Duplicate) {
-		w.report.Faults++
-		times = 2
-	}
-	for range times {
-		copied := m
-		copied.Reports = slices.Clone(m.Reports)
-		w.after(w.delay(), func() error {
-			if w.manager != nil {
-				w.manager.Receive(k.id, copied)
-				w.soon()
-			}
-			return nil
-		})
-	}
-}
-
-// Send implements taskmanager.Courier.
-func (w *world) Send(id cloudcrowd.WorkerID, d cloudcrowd.Down) error {
-	k := w.workers[id]
-	if w.chance(w.p.Drop) {
-		w.report.Faults++
-		return nil
-	}
-	w.after(w.delay(), func() error { k.receive(d); return nil })
-	return nil
+	do()
 }
 
 func (k *worker) connect() {
+	k.away, k.online = false, true
 	k.session++
-	k.online = true
+	k.greet()
+}
+
+// reconnect is connect without a new start of the agent.
+func (k *worker) reconnect() {
+	if !k.online && !k.away {
+		k.online = true
+		k.greet()
+	}
+}
+
+func (k *worker) greet() {
 	k.hello()
 	if !k.beating {
 		k.beating = true
-		k.w.after(time.Second, k.beat)
+		k.w.after(time.Second, func() { k.when(k.beat) })
 	}
 }
 
 func (k *worker) hello() {
+	k.greeted = k.w.now
 	h := &cloudcrowd.Hello{Session: k.sessionID(), Info: cloudcrowd.WorkerInfo{Name: k.id.Short(), Slots: k.slots, Speed: k.speed, MemoryBytes: 8 << 30, Cores: k.slots, Sandboxes: []string{"wasm"}}}
 	for id := range k.running {
 		h.Holding = append(h.Holding, id)
@@ -99,37 +132,34 @@ func (k *worker) hello() {
 }
 
 func sortIDs(ids []cloudcrowd.AttemptID) {
-	slices.SortFunc(ids, func(a, b cloudcrowd.AttemptID) int {
-		if a.String() < b.String() {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(ids, func(a, b cloudcrowd.AttemptID) int { return bytes.Compare([]byte(a.String()), []byte(b.String())) })
 }
 
 // report sends everything that is not acknowledged.
 func (k *worker) report() {
-	var list []cloudcrowd.Report
+	if len(k.spool) == 0 || !k.online {
+		return
+	}
 	var ids []cloudcrowd.AttemptID
 	for id := range k.spool {
 		ids = append(ids, id)
 	}
 	sortIDs(ids)
+	var list []cloudcrowd.Report
 	for _, id := range ids {
 		list = append(list, cloudcrowd.Report{Attempt: id, Result: k.spool[id]})
 	}
-	if len(list) > 0 && k.online {
-		k.up(cloudcrowd.Up{Reports: list})
-	}
+	k.up(cloudcrowd.Up{Reports: list})
 }
 
-func (k *worker) beat() error {
+func (k *worker) beat() {
 	if !k.online {
 		k.beating = false
-		return nil
+		return
 	}
-	k.w.after(3*time.Second, k.beat)
-	b := &cloudcrowd.Beat{Session: k.sessionID(), Want: max(k.slots+2-len(k.running)-len(k.queue), 0)}
+	w := k.w
+	w.after(3*time.Second, func() { k.when(k.beat) })
+	b := &cloudcrowd.Beat{Session: k.sessionID(), Want: max(k.cores+k.wantsMore-len(k.running)-len(k.queue), 0)}
 	var ids []cloudcrowd.AttemptID
 	for id := range k.running {
 		ids = append(ids, id)
@@ -137,69 +167,97 @@ func (k *worker) beat() error {
 	for _, l := range k.queue {
 		ids = append(ids, l.Attempt)
 	}
+	for id := range k.spool { // its result is not acknowledged yet
+		ids = append(ids, id)
+	}
 	sortIDs(ids)
 	for _, id := range ids {
 		start, running := k.running[id]
 		p := cloudcrowd.Progress{Attempt: id, Running: running}
 		if running {
-			p.Elapsed = k.w.now.Sub(start).Seconds()
+			p.Elapsed = w.now.Sub(start).Seconds()
+			if k.skewed > 0 && w.faulty(0.1) {
+				w.count(ClockSet)
+				p.Elapsed = max(p.Elapsed+(2*w.upTo(k.skewed)-k.skewed).Seconds(), 0)
+			}
 		}
 		b.Holding = append(b.Holding, p)
 	}
 	k.up(cloudcrowd.Up{Beat: b})
 	k.report()
-	if k.vanishes && k.w.failing && k.w.chance(0.01) {
+	switch {
+	case k.vanishes && w.faulty(0.02):
 		k.vanish()
+	case k.pauses && w.faulty(0.02):
+		k.freeze()
 	}
-	return nil
 }
 
-// vanish takes the worker away; it may come back with all it had, with nothing, or never.
+// vanish takes the worker away; it may come back with all it had, with its spool, with nothing, or never.
 func (k *worker) vanish() {
-	k.w.report.Faults++
+	w := k.w
+	w.count(WentAway)
+	k.away = true
 	k.disconnected()
-	forgets := k.w.chance(0.5)
-	if forgets { // as after a crash of the machine: what was spooled survives, what was running does not
+	if w.chance(0.5) || k.forgets { // the machine crashed: what was spooled survives, what was running does not
 		k.queue, k.running = nil, map[cloudcrowd.AttemptID]time.Time{}
 	}
-	if k.w.chance(0.1) {
+	if k.forgets && len(k.spool) > 0 {
+		w.count(SpoolLost)
+		k.spool = map[cloudcrowd.AttemptID]cloudcrowd.Result{}
+	}
+	if w.chance(0.1) {
+		w.tracef("worker %d is gone for ever", k.n)
 		return
 	}
-	k.w.after(time.Duration(k.w.rand.ExpFloat64()*float64(time.Minute)), func() error {
-		k.connect()
-		return nil
+	d := w.about(time.Minute)
+	w.tracef("worker %d is gone for %s", k.n, d)
+	w.after(d, k.connect)
+}
+
+// freeze stops the machine, often beyond its leases; it knows nothing of it afterwards.
+func (k *worker) freeze() {
+	w := k.w
+	w.count(WorkerPaused)
+	d := w.about(time.Minute)
+	w.tracef("worker %d is paused for %s", k.n, d)
+	k.frozen = true
+	w.after(d, func() {
+		k.frozen = false
+		thaw := k.thaw
+		k.thaw = nil
+		for _, do := range thaw {
+			do()
+		}
 	})
 }
 
+// disconnected is called when a server has ended, or the worker itself goes away. It connects to another one, if there is one.
 func (k *worker) disconnected() {
 	if !k.online {
 		return
 	}
 	k.online = false
 	w := k.w
-	if w.manager == nil { // the server is what went away: it will be back
-		w.after(time.Duration(5+w.rand.IntN(30))*time.Second, func() error {
-			if !k.online {
-				k.connect()
-			}
-			return nil
+	for _, s := range w.servers {
+		w.after(w.upTo(w.p.Delay), func() {
+			s.when(func() {
+				if s.opened && !k.online {
+					s.manager.Gone(k.id)
+				}
+			})
 		})
-		return
 	}
-	w.after(w.delay(), func() error {
-		if w.manager != nil && !k.online {
-			w.manager.Gone(k.id)
-			w.soon()
-		}
-		return nil
-	})
+	if !k.away && w.some() != nil {
+		w.after(w.upTo(5*time.Second), func() { k.when(k.reconnect) })
+	}
 }
 
 func (k *worker) receive(d cloudcrowd.Down) {
 	if !k.online {
 		return
 	}
-	if d.Refresh {
+	if d.Refresh && k.w.now.Sub(k.greeted) >= time.Second {
 		k.hello()
 	}
 	for _, id := range d.Acks {
@@ -208,7 +266,8 @@ func (k *worker) receive(d cloudcrowd.Down) {
 	for _, l := range d.Leases {
 		_, running := k.running[l.Attempt]
 		_, spooled := k.spool[l.Attempt]
-		if !running && !spooled {
+		queued := slices.ContainsFunc(k.queue, func(q cloudcrowd.Lease) bool { return q.Attempt == l.Attempt })
+		if !running && !spooled && !queued {
 			k.queue = append(k.queue, l)
 		}
 	}
@@ -219,20 +278,21 @@ func (k *worker) receive(d cloudcrowd.Down) {
 	k.fill()
 }
 
-// fill starts queued leases on free slots.
+// fill starts queued leases on free cores.
 func (k *worker) fill() {
-	for len(k.running) < k.slots && len(k.queue) > 0 {
+	for len(k.running) < k.cores && len(k.queue) > 0 && !k.hoards {
 		l := k.queue[0]
 		k.queue = k.queue[1:]
 		start := k.w.now
 		k.running[l.Attempt] = start
 		core := coreSeconds(&l.Payload)
-		k.w.after(time.Duration(core/k.pace*float64(time.Second)), func() error {
-			if at, ok := k.running[l.Attempt]; ok && at.Equal(start) {
-				delete(k.running, l.Attempt)
-				k.finish(l, core)
-			}
-			return nil
+		k.w.after(time.Duration(core/k.pace*float64(time.Second)), func() {
+			k.when(func() {
+				if at, ok := k.running[l.Attempt]; ok && at.Equal(start) {
+					delete(k.running, l.Attempt)
+					k.finish(l, core)
+				}
+			})
 		})
 	}
 }
@@ -240,17 +300,26 @@ func (k *worker) fill() {
 func (k *worker) finish(l cloudcrowd.Lease, core float64) {
 	w := k.w
 	r := cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Usage: cloudcrowd.Usage{CPUSeconds: core / k.pace, WallSeconds: core / k.pace, PeakMemoryBytes: 10 << 20}}
+	if k.greedy {
+		w.count(Absurd)
+		r.Usage = cloudcrowd.Usage{CPUSeconds: 1e9, WallSeconds: 1e9, PeakMemoryBytes: 1 << 50}
+	}
 	switch {
 	case failsAlways(&l.Payload):
 		r.Outcome, r.ExitCode, r.Reason, r.StderrTail = cloudcrowd.Exited, 3, "exit status 3", "cannot go on"
-	case w.failing && w.chance(0.005):
-		w.report.Faults++
+	case w.p.Drop > 0 && w.faulty(0.005):
+		w.count(Broke)
 		r.Outcome, r.Reason = cloudcrowd.Broken, "the worker's disk is full"
 	default:
 		content := truth(&l.Payload)
 		if k.lies && w.chance(w.p.LieRate) {
-			w.report.Faults++
-			content = []byte(fmt.Sprintf("wrong result of %s by %s", l.Attempt, k.id))
+			w.count(Lied)
+			lie := fmt.Sprintf("by %s of %s", k.id, l.Attempt)
+			if k.colludes {
+				w.count(Colluded)
+				lie = "by those who agreed of " + string(digest(content))
+			}
+			content = []byte("wrong result " + lie)
 		}
 		d := digest(content)
 		_ = w.blobs.Put(context.Background(), d, int64(len(content)), bytes.NewReader(content)) // memory: cannot fail

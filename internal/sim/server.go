@@ -1,0 +1,292 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
+)
+
+// server is one process of the platform: a Task Manager with a clock, a way to the store and a way to the bus of its own. It runs as a coroutine, so that the
+// world goes on while it waits for its disk, and it can die wherever it waits.
+type server struct {
+	w       *world
+	n       int // counted over the run
+	manager *taskmanager.Manager
+	next    func() (time.Duration, bool)
+	stop    func()
+	yield   func(time.Duration) bool
+
+	alive   bool
+	opened  bool // it owns the shard, or believes so
+	inside  bool // its coroutine runs at this moment
+	busy    bool // in the middle of a step, or about to begin one
+	due     bool // asked for another step
+	paused  bool
+	backlog []func() // what came while it was paused
+	skew    time.Duration
+	upCut   time.Time // nothing reaches it before
+	downCut time.Time // nothing leaves it before
+	epoch   int64     // 0 before it has acquired the shard
+	err     error     // why it ended
+}
+
+// idle is what a server waits for after a step: the next message or tick.
+const idle = time.Duration(-1)
+
+// killed unwinds a server that dies where it stands.
+type killed struct{}
+
+func (w *world) startServer() {
+	w.started++
+	var seed [32]byte
+	for i := range seed {
+		seed[i] = byte(w.rand.Uint32())
+	}
+	s := &server{w: w, n: w.started, alive: true, busy: true, skew: 2*w.upTo(w.p.Skew) - w.p.Skew}
+	w.damage()
+	s.manager = taskmanager.New(taskmanager.Config{Store: &handle{Store: w.store, s: s}, Blobs: w.blobs, Courier: courier{s}, Signer: signer{}, Operator: operator, Now: s.clock,
+		Seed: &seed, Perform: s.perform, Unpaused: true, Merge: merged})
+	s.next, s.stop = iter.Pull(s.life)
+	w.servers = append(w.servers, s)
+	w.note('S', uint64(s.n), 0)
+	w.tracef("server %d starts", s.n)
+	s.drive()
+}
+
+// life is the process. It yields how long it waits.
+func (s *server) life(yield func(time.Duration) bool) {
+	s.yield = yield
+	defer func() {
+		switch r := recover(); r {
+		case nil:
+		case killed{}:
+			s.err = nil
+		default:
+			panic(r)
+		}
+	}()
+	ctx := context.Background()
+	if s.err = s.manager.Open(ctx); s.err != nil {
+		return
+	}
+	s.opened = true
+	s.w.opened(s)
+	for {
+		if s.err = s.manager.Step(ctx); s.err != nil || !yield(idle) {
+			return
+		}
+	}
+}
+
+func (s *server) clock() time.Time { return s.w.now.Add(s.skew) }
+
+// drive lets the server run until it waits for something.
+func (s *server) drive() {
+	if !s.alive {
+		return
+	}
+	if s.paused {
+		s.backlog = append(s.backlog, s.drive)
+		return
+	}
+	s.inside = true
+	d, ok := s.next()
+	s.inside = false
+	switch {
+	case !ok:
+		s.w.died(s)
+	case d != idle:
+		s.w.after(d, s.drive)
+	default:
+		s.busy = false
+		if again := s.due; again || s.manager.Queued() {
+			s.soon()
+		}
+	}
+}
+
+// soon lets the loop take what has come by then as one batch.
+func (s *server) soon() {
+	if s.busy {
+		s.due = true
+		return
+	}
+	s.busy, s.due = true, false
+	s.w.after(time.Millisecond, s.drive)
+}
+
+// sleep waits for a disk.
+func (s *server) sleep(d time.Duration) {
+	if s.inside && d > 0 && !s.yield(d) {
+		panic(killed{})
+	}
+}
+
+// point is a place at which the server may die.
+func (s *server) point(where string) {
+	if s.inside && s.w.faulty(s.w.p.CrashHere) {
+		s.w.count(CrashedHere)
+		s.w.note('c', uint64(s.n), uint64(len(where)))
+		s.w.tracef("server %d dies %s", s.n, where)
+		panic(killed{})
+	}
+}
+
+// perform runs input and output beside the loop.
+func (s *server) perform(work func()) {
+	s.w.after(s.w.upTo(2*time.Millisecond), func() { s.when(work) })
+}
+
+// when does something the server's process does beside its loop: now, after its pause, or never.
+func (s *server) when(do func()) {
+	switch {
+	case !s.alive:
+	case s.paused:
+		s.backlog = append(s.backlog, func() { s.when(do) })
+	default:
+		do()
+		if !s.inside {
+			s.soon()
+		}
+	}
+}
+
+// kill ends the process wherever it is: its memory, and what was queued, is gone.
+func (s *server) kill() {
+	s.stop()
+	s.w.died(s)
+}
+
+// died clears up after a process that has ended, and lets another one start.
+func (w *world) died(s *server) {
+	s.alive = false
+	w.servers = slices.DeleteFunc(w.servers, func(o *server) bool { return o == s })
+	w.note('D', uint64(s.n), 0)
+	w.tracef("server %d has ended: %v", s.n, s.err)
+	corrupt := (*store.CorruptError)(nil)
+	switch {
+	case s.err == nil:
+	case errors.As(s.err, &corrupt):
+		if !w.disk.flipped {
+			w.fail(s.err)
+		}
+	case errors.Is(s.err, store.ErrFenced):
+		if s.epoch >= w.disk.epoch {
+			w.fail(errors.New("a server was fenced though nobody has taken its shard"))
+		}
+	case cloudcrowd.CodeOf(s.err) == cloudcrowd.Unavailable && !s.opened: // the disk is full: it is started again
+	default:
+		w.fail(s.err)
+	}
+	w.repair()
+	if !slices.ContainsFunc(w.servers, func(o *server) bool { return o.opened && !o.paused }) {
+		w.restart(w.upTo(20 * time.Second))
+	}
+	for _, k := range w.list {
+		k.disconnected()
+	}
+}
+
+// restart starts a server after some time, unless one is about to start.
+func (w *world) restart(d time.Duration) {
+	if w.starting {
+		return
+	}
+	w.starting = true
+	w.after(d, func() {
+		w.starting = false
+		w.startServer()
+	})
+}
+
+// opened is called when a server has taken over the shard.
+func (w *world) opened(s *server) {
+	if w.disk.flipped {
+		w.fail(errors.New("a server works on a damaged store"))
+	}
+	for _, k := range w.list {
+		if !k.online && !k.away {
+			w.after(w.upTo(5*time.Second), k.reconnect)
+		}
+	}
+}
+
+// some picks a server that lives.
+func (w *world) some() *server {
+	if len(w.servers) == 0 {
+		return nil
+	}
+	if s := w.servers[w.rand.IntN(len(w.servers))]; s.opened {
+		return s
+	}
+	return nil
+}
+
+func (w *world) crashOne() {
+	if len(w.servers) > 0 {
+		s := w.servers[w.rand.IntN(len(w.servers))]
+		w.count(Crashed)
+		w.tracef("server %d is killed", s.n)
+		s.kill()
+	}
+}
+
+// pauseOne freezes a server; mostly another takes over before it wakes.
+func (w *world) pauseOne() {
+	s := w.some()
+	if s == nil || s.paused {
+		return
+	}
+	w.count(Paused)
+	s.paused = true
+	length := w.about(20 * time.Second)
+	w.note('P', uint64(s.n), uint64(length))
+	w.tracef("server %d is paused for %s", s.n, length)
+	w.after(length, func() {
+		if !s.alive {
+			return
+		}
+		w.tracef("server %d wakes", s.n)
+		s.paused = false
+		backlog := s.backlog
+		s.backlog = nil
+		for _, do := range backlog {
+			do()
+		}
+	})
+	if w.chance(0.7) {
+		w.restart(w.upTo(length + 5*time.Second))
+	}
+}
+
+// takeOver starts a server beside the one at work, as when two believe that they own the shard.
+func (w *world) takeOver() {
+	if len(w.servers) > 0 && len(w.servers) < 3 {
+		w.count(TookOver)
+		w.startServer()
+	}
+}
+
+// setClock sets a server's clock, back or forth.
+func (w *world) setClock() {
+	if s := w.some(); s != nil {
+		by := time.Duration(w.rand.Float64() * w.rand.Float64() * float64(2*w.upTo(w.p.Jump)-w.p.Jump))
+		s.skew += by
+		w.count(ClockSet)
+		w.note('C', uint64(s.n), uint64(by))
+		w.tracef("the clock of server %d is set by %s", s.n, by)
+	}
+}
+
+type signer struct{}
+
+func (signer) Read(d cloudcrowd.Digest, _ time.Time) string { return string(d) }
+func (signer) Upload(a cloudcrowd.AttemptID, _ cloudcrowd.WorkerID, _ int64, _ time.Time) string {
+	return a.String()
+}
