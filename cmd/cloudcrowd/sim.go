@@ -108,7 +108,7 @@ func (m *simMode) take(given *pflag.FlagSet, modes []simMode) (err error) {
 		switch {
 		case err != nil || mine == f:
 		case mine != nil: // another mode's of the same name was parsed
-			err = mine.Value.Set(f.Value.String())
+			err = m.flags.Set(f.Name, f.Value.String())
 		default:
 			for _, other := range modes {
 				if other.flags.Lookup(f.Name) == f {

@@ -32,9 +32,9 @@ func (a *app) simPlatform() simMode {
 	f := pflag.NewFlagSet("platform", pflag.ContinueOnError)
 	f.StringVar(&s.seeds, "seeds", "", "run these `SEEDS` of the platform: one number, or FROM..TO")
 	f.StringVar(&s.profile, "profile", "stormy", "how rough it is: `NAME` is "+strings.Join(sim.Names(), ", ")+", or all")
-	f.IntVar(&s.workers, "workers", 0, "`N` workers in every run (default: each seed draws its own number)")
+	f.IntVar(&s.workers, "workers", 0, "`N` workers (default: each seed draws its own number; with --workflow 32)")
 	f.IntVar(&s.parallel, "parallel", runtime.NumCPU(), "`N` runs at once")
-	f.StringVar(&s.trace, "trace", "", "write what happened in the first failing run, or with one seed in that one, to `FILE`")
+	f.StringVar(&s.trace, "trace", "", "write to `FILE` what happened with the first failing seed, or the only one; with --workflow every decision with the parts of its score, one JSON object a line")
 	return simMode{flag: "seeds", flags: f, run: func(ctx context.Context, _ []string) error { return s.run(ctx) }}
 }
 
