@@ -22,6 +22,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/blob/sums"
 )
 
 // Store is a blob store in a directory. Its methods are safe for concurrent use.
@@ -185,7 +186,7 @@ func (s *Store) Delete(ctx context.Context, d cloudcrowd.Digest) error {
 		return s.explain(d, err)
 	}
 	s.mark(d, false)
-	if err := os.Remove(s.path(d) + sumsSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(s.path(d) + sums.Suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.explain(d, err)
 	}
 	return nil

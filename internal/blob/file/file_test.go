@@ -12,6 +12,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
 	"cloudcrowd.dev/cloudcrowd/internal/blob/blobtest"
+	"cloudcrowd.dev/cloudcrowd/internal/blob/sums"
 )
 
 func open(t testing.TB, dir string) *Store {
@@ -148,7 +149,7 @@ func TestSums(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := s.path(d) + sumsSuffix
+		path := s.path(d) + sums.Suffix
 		want, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"hash/crc32"
 	"io"
 	"os"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/blob/sums"
 )
 
 // Open implements blob.Store.
@@ -54,10 +54,10 @@ func (s *Store) reader(d cloudcrowd.Digest, f *os.File, off, length int64) (io.R
 	if err != nil {
 		return nil, err
 	}
-	if v.size != info.Size() {
-		return nil, s.corrupt(d, "its file has %d bytes instead of %d", info.Size(), v.size)
+	if v.SizeBytes != info.Size() {
+		return nil, s.corrupt(d, "its file has %d bytes instead of %d", info.Size(), v.SizeBytes)
 	}
-	end, err := blob.Span(v.size, off, length)
+	end, err := blob.Span(v.SizeBytes, off, length)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ type reader struct {
 	s        *Store
 	d        cloudcrowd.Digest
 	f        *os.File
-	sums     sums
+	sums     sums.Sums
 	off, end int64
 	block    []byte // verified and not given out yet
 	buffer   []byte
@@ -111,14 +111,14 @@ func (r *reader) load() error {
 	}
 	number := r.off / blockSize
 	start := number * blockSize
-	b := r.buffer[:min(blockSize, r.sums.size-start)]
+	b := r.buffer[:min(blockSize, r.sums.SizeBytes-start)]
 	if _, err := r.f.ReadAt(b, start); err != nil {
 		if errors.Is(err, io.EOF) {
 			return r.s.corrupt(r.d, "its file ends before byte %d", start+int64(len(b)))
 		}
 		return r.s.unreadable(r.d, err)
 	}
-	if crc32.Checksum(b, castagnoli) != r.sums.blocks[number] {
+	if sums.Of(b) != r.sums.Blocks[number] {
 		return r.s.corrupt(r.d, "bytes %d to %d do not match their checksum", start, start+int64(len(b)))
 	}
 	r.block = b[r.off-start : min(int64(len(b)), r.end-start)]
@@ -141,21 +141,21 @@ func (s *Store) Verify(ctx context.Context, d cloudcrowd.Digest) error {
 		return s.explain(d, err)
 	}
 	defer f.Close()
-	m := newSummer()
+	m := sums.New()
 	if _, err := io.CopyBuffer(m, &cancellable{ctx, f}, make([]byte, 256<<10)); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return s.unreadable(d, err)
 	}
-	have, v := m.finish()
+	have, v := m.Finish()
 	if have != d {
 		return s.corrupt(d, "its bytes have the digest %s", have)
 	}
-	if v.size <= blockSize {
+	if v.SizeBytes <= blockSize {
 		return nil
 	}
-	if b, err := os.ReadFile(s.path(d) + sumsSuffix); err == nil && bytes.Equal(b, v.encode(d)) {
+	if b, err := os.ReadFile(s.path(d) + sums.Suffix); err == nil && bytes.Equal(b, v.Encode(d)) {
 		return nil
 	}
 	if err := s.writeSums(d, v); err != nil {

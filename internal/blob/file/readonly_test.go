@@ -10,6 +10,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/blob/sums"
 )
 
 // Beside the owner of the directory a reader sees and verifies every blob, and changes nothing: not what is being written, not damaged sums.
@@ -37,7 +38,7 @@ func TestReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Abort()
-	if err := os.WriteFile(owner.path(d)+sumsSuffix, []byte("damaged"), 0o600); err != nil {
+	if err := os.WriteFile(owner.path(d)+sums.Suffix, []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, err := OpenReadOnly(dir)
@@ -60,7 +61,7 @@ func TestReadOnly(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if b, err := os.ReadFile(owner.path(d) + sumsSuffix); err != nil || string(b) != "damaged" {
+	if b, err := os.ReadFile(owner.path(d) + sums.Suffix); err != nil || string(b) != "damaged" {
 		t.Errorf("the sums became %q, %v", b, err)
 	}
 	_, create := s.Create(ctx)

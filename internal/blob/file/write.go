@@ -9,6 +9,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/blob/sums"
 )
 
 // writable refuses writes to a store opened for reading only, and after a failed sync: the system may have dropped the bytes and would not say so a second time.
@@ -112,14 +113,14 @@ func (s *Store) create() (*writer, error) {
 	if err != nil {
 		return nil, s.explain("", err)
 	}
-	return &writer{s: s, f: f, sum: newSummer()}, nil
+	return &writer{s: s, f: f, sum: sums.New()}, nil
 }
 
 // writer is a blob in tmp.
 type writer struct {
 	s      *Store
 	f      *os.File
-	sum    *summer
+	sum    *sums.Summer
 	ended  bool
 	broken error // a write failed: the blob cannot be committed any more
 }
@@ -137,7 +138,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (w *writer) Size() int64 { return w.sum.sums.size }
+func (w *writer) Size() int64 { return w.sum.Size() }
 
 func (w *writer) Commit() (cloudcrowd.Digest, error) {
 	if w.ended {
@@ -147,13 +148,13 @@ func (w *writer) Commit() (cloudcrowd.Digest, error) {
 	if w.broken != nil {
 		return "", w.broken
 	}
-	d, v := w.sum.finish()
+	d, v := w.sum.Finish()
 	return d, w.store(d, v)
 }
 
 // keep is Commit for bytes that must have a digest.
 func (w *writer) keep(d cloudcrowd.Digest) error {
-	have, v := w.sum.finish()
+	have, v := w.sum.Finish()
 	if have != d {
 		return blob.Mismatch(d, have)
 	}
@@ -161,17 +162,17 @@ func (w *writer) keep(d cloudcrowd.Digest) error {
 }
 
 // store puts the sums and the blob in their place. The sums come first: whoever sees the blob finds them.
-func (w *writer) store(d cloudcrowd.Digest, v sums) error {
-	if w.s.have(d, v.size) {
+func (w *writer) store(d cloudcrowd.Digest, v sums.Sums) error {
+	if w.s.have(d, v.SizeBytes) {
 		w.s.touch(d)
 		return w.s.settle(d)
 	}
-	if v.size > blockSize {
+	if v.SizeBytes > blockSize {
 		if err := w.s.writeSums(d, v); err != nil {
 			return w.s.explain("", err)
 		}
 	}
-	return w.place(d, v.size)
+	return w.place(d, v.SizeBytes)
 }
 
 // place makes the written bytes the blob d: durable, then visible, then durably visible.
