@@ -39,7 +39,8 @@ func (h *Handler) getBlob(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ctx := r.Context()
-	if grant, ok := strings.CutPrefix(r.Header.Get("Authorization"), grantScheme); ok {
+	grant, isWorker := strings.CutPrefix(r.Header.Get("Authorization"), grantScheme)
+	if isWorker {
 		err = h.Signer.CheckRead(strings.TrimSpace(grant), d, h.Now())
 	} else {
 		err = h.mayReadBlob(ctx, authz.FromContext(ctx), d, cloudcrowd.JobID(r.URL.Query().Get("job")), r.URL.Query().Get("task"))
@@ -49,6 +50,16 @@ func (h *Handler) getBlob(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Cache-Control", "private, max-age=31536000, immutable")
+	if isWorker {
+		size, err := h.Blobs.Stat(ctx, d)
+		if err != nil {
+			return hide(err, "blob", string(d))
+		}
+		if h.sendElsewhere(w, r, d, size) {
+			return nil
+		}
+		return h.serveSized(w, r, d, size)
+	}
 	return h.serveBlob(w, r, d)
 }
 
@@ -113,6 +124,10 @@ func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, d cloudcrowd
 	if err != nil {
 		return hide(err, "blob", string(d))
 	}
+	return h.serveSized(w, r, d, size)
+}
+
+func (h *Handler) serveSized(w http.ResponseWriter, r *http.Request, d cloudcrowd.Digest, size int64) error {
 	if _, damaged := h.damaged.Load(d); damaged && r.Method == http.MethodHead {
 		return notFound("blob", string(d)) // so that whoever has it stores it again, which mends it
 	}

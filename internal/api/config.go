@@ -45,6 +45,8 @@ type Config struct {
 	// Drain begins to stop the server, once no attempt is out or wait has passed; nil: it cannot be stopped from here.
 	Drain func(ctx context.Context, wait time.Duration) (client.Draining, error)
 
+	Indirect bool // workers read blobs through the server even where the store lets them read from it directly
+
 	Limits Limits
 	Log    *slog.Logger
 	Now    func() time.Time // default time.Now

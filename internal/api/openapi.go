@@ -146,7 +146,7 @@ func (h *Handler) rawOperations() []*huma.Operation {
 	}
 	return []*huma.Operation{
 		{OperationID: "get-blob", Method: http.MethodGet, Path: "/v1/blobs/{digest}", Tags: []string{"blobs"}, Summary: "Read a blob", Security: both,
-			Description: "Ranges, HEAD and If-None-Match are understood; the ETag is the digest. A requester sees what it uploaded and, with job or task, what belongs to that.",
+			Description: "Ranges, HEAD and If-None-Match are understood; the ETag is the digest. A requester sees what it uploaded and, with job or task, what belongs to that. A worker that sends Cloudcrowd-Direct may be answered 307: the bytes are at Location, and the body says how to verify a range of them.",
 			Parameters:  append(inPath("digest"), inQuery("job", "own job that has the blob as an output"), inQuery("task", "own task that has it as output or log")),
 			Responses:   answers("200", "the bytes", bytesOf)},
 		{OperationID: "put-blob", Method: http.MethodPut, Path: "/v1/blobs/{digest}", Tags: []string{"blobs"}, Summary: "Store a blob", Security: both,

@@ -21,6 +21,7 @@ type Agent struct {
 	key     nkeys.KeyPair
 	id      cloudcrowd.WorkerID
 	http    *http.Client
+	direct  *direct
 	session string
 
 	state state // used by Run's goroutine alone
@@ -110,7 +111,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		cfg: cfg, key: key, id: cloudcrowd.WorkerID(public), http: httpClient(cfg.Pin), session: rand.Text(), welcome: firstWelcome,
+		cfg: cfg, key: key, id: cloudcrowd.WorkerID(public), http: httpClient(cfg.Pin), direct: newDirect(), session: rand.Text(), welcome: firstWelcome,
 		held: make(map[cloudcrowd.AttemptID]*attempt), done: make(map[cloudcrowd.AttemptID]*finished),
 		wake: make(chan struct{}, 1), spoolWake: make(chan struct{}, 1), drain: make(chan struct{}), vanished: make(chan struct{}),
 	}
@@ -139,6 +140,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errStopped)
 	defer a.http.CloseIdleConnections()
+	defer a.direct.http.CloseIdleConnections()
 	if err := a.open(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
 // Fetching gives up after fetchPatience of failures that may pass; the server then finds another worker.
@@ -22,8 +23,20 @@ const (
 	stallTime = time.Minute
 )
 
-// download is one GET of a blob or a span into w.
+// download is one GET of a blob or a span into w, where the server says if it sends this worker elsewhere.
 func (a *Agent) download(ctx context.Context, s span, token string, w io.Writer) error {
+	if a.direct.wanted(s.Digest) {
+		if err := a.get(ctx, s, token, w, true); !errors.Is(err, errElsewhere) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return a.get(ctx, s, token, w, false)
+}
+
+func (a *Agent) get(ctx context.Context, s span, token string, w io.Writer, direct bool) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.cfg.Server+"/v1/blobs/"+string(s.Digest), nil)
 	if err != nil {
 		return err
@@ -32,11 +45,17 @@ func (a *Agent) download(ctx context.Context, s span, token string, w io.Writer)
 	if !s.whole() {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", s.Offset, s.Offset+s.Length-1))
 	}
+	if direct {
+		req.Header.Set(wire.DirectHeader, "1")
+	}
 	resp, err := a.http.Do(req)
 	if err != nil {
 		return unreachable(err)
 	}
 	defer resp.Body.Close()
+	if direct && resp.StatusCode == http.StatusTemporaryRedirect {
+		return a.follow(ctx, s, resp, w)
+	}
 	body := io.Reader(resp.Body)
 	switch {
 	case resp.StatusCode == http.StatusPartialContent && !s.whole():
@@ -86,6 +105,9 @@ func (a *Agent) obtain(ctx context.Context, s span, token string) (piece, error)
 			return piece{}, err
 		}
 		mismatch := cloudcrowd.CodeOf(err) == cloudcrowd.DigestMismatch
+		if mismatch {
+			a.direct.avoid(s.Digest)
+		}
 		if ctx.Err() != nil || !(passing(err) || mismatch) || time.Now().Add(wait).After(deadline) {
 			return piece{}, err
 		}
