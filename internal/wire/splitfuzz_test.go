@@ -130,7 +130,7 @@ func FuzzSplitDown(f *testing.F) {
 			huge = []byte(noise(lots, MaxFrame*3))
 		}
 		var tooLarge []cloudcrowd.AttemptID
-		all := attemptsOf(lots, min(int(leases), 20_000))
+		all := attemptsOf(lots, min(int(leases), 4000))
 		if total := len(all) * len(stdin); total > 8<<20 {
 			all = all[:8<<20/len(stdin)]
 		}
