@@ -40,6 +40,9 @@ type Failure struct {
 	Error string `json:"error"`
 }
 
+// shareSeeds are needed to speak of a share of wrong results: in a single one, a liar may be lucky until he is believed.
+const shareSeeds = 100
+
 // maxFailures is how many failing seeds are enough.
 const maxFailures = 20
 
@@ -74,7 +77,7 @@ func (c Campaign) Run(ctx context.Context) Summary {
 	}
 	wg.Wait()
 	slices.SortFunc(s.Failures, func(a, b Failure) int { return int(a.Seed) - int(b.Seed) })
-	if share := float64(s.Wrong) / float64(max(s.Tasks, 1)); share > c.Profile.MaxWrong {
+	if share := float64(s.Wrong) / float64(max(s.Tasks, 1)); s.Seeds >= shareSeeds && share > c.Profile.MaxWrong {
 		s.Failures = append(s.Failures, Failure{Error: fmt.Sprintf("%d of %d accepted results are wrong; a share of %g is promised", s.Wrong, s.Tasks, c.Profile.MaxWrong)})
 	}
 	return s

@@ -28,8 +28,8 @@ func (w *world) settle() error {
 			return err
 		}
 	}
-	if share := float64(w.report.Wrong) / float64(max(w.report.Tasks, 1)); w.report.Wrong > wrongFloor && share > 4*w.p.MaxWrong || w.p.MaxWrong == 0 && w.report.Wrong > 0 {
-		return fmt.Errorf("%d of %d accepted results are wrong, at most a share of %g is promised", w.report.Wrong, w.report.Tasks, w.p.MaxWrong)
+	if w.p.MaxWrong == 0 && w.report.Wrong > 0 {
+		return fmt.Errorf("%d of %d accepted results are wrong", w.report.Wrong, w.report.Tasks)
 	}
 	if bad := w.book.state.Check(); len(bad) > 0 {
 		return errors.New(bad[0])
@@ -39,9 +39,6 @@ func (w *world) settle() error {
 	}
 	return w.reopen()
 }
-
-// wrongFloor wrong results of one seed say nothing about a share.
-const wrongFloor = 4
 
 func (w *world) outcome(j *job) error {
 	state := w.book.state.Jobs[j.id]
@@ -79,8 +76,12 @@ func (w *world) outcome(j *job) error {
 			if err != nil {
 				return err
 			}
-			if t.Outputs[0].Digest != digest(truth(&p)) {
-				w.report.Wrong++
+			if t.Outputs[0].Digest == digest(truth(&p)) {
+				continue
+			}
+			w.report.Wrong++
+			if !t.Alone { // those who lie alike are one party, so no quorum can have agreed on it
+				return fmt.Errorf("a quorum of %d accepted a wrong result of task %s-%d-%d", t.Quorum, j.id, si, ti)
 			}
 		}
 	}
@@ -94,6 +95,7 @@ func (w *world) reopen() error {
 		s.stop()
 	}
 	w.servers = nil
+	w.repair() // of what the last server to start was about to be refused
 	m := taskmanager.New(taskmanager.Config{Store: w.store, Blobs: w.blobs, Courier: silent{}, Signer: signer{}, Operator: operator, Now: w.latest, Seed: new([32]byte),
 		Perform: func(func()) {}, Unpaused: true, Merge: merged})
 	ctx := context.Background()

@@ -56,7 +56,7 @@ type Profile struct {
 
 	Faults   time.Duration // no fault begins later than this
 	Limit    time.Duration // virtual time by which every job must have ended
-	MaxWrong float64       // share of accepted results that may be wrong; verification promises it for the verify of the jobs
+	MaxWrong float64       // share of accepted results, over many seeds, that may be wrong; verification promises it for the verify of the jobs
 }
 
 // largeEvery seeds one has a large crowd.
