@@ -121,15 +121,19 @@ func TestDirectFallsBack(t *testing.T) {
 		first  cloudcrowd.Code // of the first call; "": it succeeds
 		avoids bool            // the service is not asked for this blob again
 	}{
-		"unreachable":     {storage{location: closed.URL}, "", true},
-		"no address":      {storage{location: "/x"}, "", false},
-		"odd scheme":      {storage{location: "file:///etc/passwd"}, "", false},
-		"wrong sums":      {storage{how: &wire.Direct{BlockBytes: testBlock, SizeBytes: 7500, CRC32C: []byte{1}}}, "", false},
-		"denied":          {storage{spoil: answer(403)}, "", true},
-		"missing":         {storage{spoil: answer(404)}, "", true},
-		"sent on":         {storage{spoil: answer(302)}, "", true},
-		"ignores ranges":  {storage{spoil: answer(200)}, "", true},
-		"breaks off":      {storage{spoil: func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(206); _, _ = w.Write(b[:5]); return true }}, cloudcrowd.Unavailable, false},
+		"unreachable":    {storage{location: closed.URL}, "", true},
+		"no address":     {storage{location: "/x"}, "", false},
+		"odd scheme":     {storage{location: "file:///etc/passwd"}, "", false},
+		"wrong sums":     {storage{how: &wire.Direct{BlockBytes: testBlock, SizeBytes: 7500, CRC32C: []byte{1}}}, "", false},
+		"denied":         {storage{spoil: answer(403)}, "", true},
+		"missing":        {storage{spoil: answer(404)}, "", true},
+		"sent on":        {storage{spoil: answer(302)}, "", true},
+		"ignores ranges": {storage{spoil: answer(200)}, "", true},
+		"breaks off": {storage{spoil: func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(206)
+			_, _ = w.Write(b[:5])
+			return true
+		}}, cloudcrowd.Unavailable, false},
 		"damaged on disk": {storage{spoil: damaged}, cloudcrowd.DigestMismatch, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,7 +161,10 @@ func TestDirectFallsBack(t *testing.T) {
 func TestDirectDamaged(t *testing.T) {
 	t.Parallel()
 	b := testBytes()
-	s := &storage{bytes: b, spoil: func(w http.ResponseWriter, _ *http.Request) bool { _, _ = w.Write([]byte("something else")); return true }}
+	s := &storage{bytes: b, spoil: func(w http.ResponseWriter, _ *http.Request) bool {
+		_, _ = w.Write([]byte("something else"))
+		return true
+	}}
 	a := s.start(t)
 	var err error
 	if a.cache, err = openCache(t.TempDir(), 1<<20); err != nil {
