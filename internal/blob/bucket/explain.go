@@ -85,10 +85,24 @@ func (s *Store) explain(ctx context.Context, d cloudcrowd.Digest, err error) err
 	return e
 }
 
-// clean takes the address out of an error: it may carry a signature.
+// clean takes the address out of an error, which may carry a signature, and what the libraries say about themselves. Nothing else of it is lost.
 func clean(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
+	said := err
+	if many, ok := said.(interface{ Unwrap() []error }); ok && len(many.Unwrap()) > 0 {
+		said = many.Unwrap()[0]
 	}
-	return err
+	if e, ok := errors.AsType[*url.Error](said); ok {
+		said = e.Err
+	}
+	return cause{err, strings.Join(strings.Fields(said.Error()), " ")}
 }
+
+// cause is an error in other words, in one line.
+type cause struct {
+	error
+	text string
+}
+
+func (c cause) Error() string { return c.text }
+
+func (c cause) Unwrap() error { return c.error }
