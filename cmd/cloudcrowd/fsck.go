@@ -14,7 +14,8 @@ var fsckPage = page{
 	text: `
 Replays the journal and recomputes balances, holds, leases, the states of
 jobs and tasks, the tables that lists are read from, and the digests of all
-blobs. Reads only, also beside a running server.
+blobs. Reads only, also beside a running server. Blobs are read from where
+the server last kept them, a bucket too, unless --blobs names another bucket.
 
 With --store, journal and ledger are read from that PostgreSQL database, and
 blobs from the data folder.
@@ -66,6 +67,7 @@ func (a *app) fsckCommand() *cobra.Command {
 	})
 	c.Flags().StringVar(&dir, "data", defaultData, "data `FOLDER` of the server")
 	storeFlags(c, &o.Database)
+	c.Flags().StringVar(&o.Blobs, "blobs", "", "look for blobs in the bucket at this `URL`")
 	c.Flags().BoolVar(&o.Quick, "quick", false, "do not read every blob again, only whether it is there")
 	return c
 }

@@ -47,6 +47,13 @@ end, workers are told, what is decided is written. Attempts go on at the
 workers, which deliver them when the server is back. A second Ctrl-C leaves at
 once; nothing that was acknowledged is lost.
 
+Blobs, the files of jobs and their results, are kept in the data folder or,
+with --blobs, in a bucket: s3://BUCKET?region=REGION, the same with
+endpoint=URL for other S3-compatible services, gs://BUCKET or
+azblob://CONTAINER?storage_account=NAME. Credentials are found as the tools of
+the service find them. Workers then read from the bucket directly, unless they
+cannot reach it or --blobs-direct=false.
+
 Every option can also be set by an environment variable and in a configuration
 file; see "cloudcrowd help environment".
 `,
@@ -55,6 +62,7 @@ cloudcrowd server
 cloudcrowd server --listen 0.0.0.0:8443 --data /var/lib/cloudcrowd
 cloudcrowd server --domain pool.example.org --email ops@example.org
 cloudcrowd server --store postgres://cloudcrowd@db.example.org/cloudcrowd
+cloudcrowd server --blobs 's3://pool?endpoint=https://minio.example.org'
 cloudcrowd server --config server.yaml --json
 `,
 	see: []string{"worker", "login", "fsck", "workers invite", "help environment"},
@@ -83,9 +91,11 @@ type serverSettings struct {
 	Lease    time.Duration     // how long a worker may be silent before its work goes elsewhere
 	LogLevel string            // debug, info, warn, error
 
-	PublicURL string        // where others reach the server; empty: Listen or Domain tell
-	Drain     time.Duration // how long requests under way may take when the server stops
-	NoContext bool          // do not store the server as the context "local"
+	PublicURL   string        // where others reach the server; empty: Listen or Domain tell
+	Drain       time.Duration // how long requests under way may take when the server stops
+	NoContext   bool          // do not store the server as the context "local"
+	Blobs       string        // address of a bucket; "": in DataDir
+	BlobsDirect bool          // workers may read from the bucket; of no meaning without one
 }
 
 func (s *serverSettings) flags(c *cobra.Command) {
@@ -94,6 +104,8 @@ func (s *serverSettings) flags(c *cobra.Command) {
 	f.String("config", "", "read settings from this YAML `FILE`")
 	f.StringVar(&s.DataDir, "data", defaultData, "keep everything in this `FOLDER`")
 	storeFlags(c, &s.Store)
+	f.StringVar(&s.Blobs, "blobs", "", "keep blobs in the bucket at this `URL` (s3://, gs://, azblob://) instead of the data folder")
+	f.BoolVar(&s.BlobsDirect, "blobs-direct", true, "let workers read from the bucket without going through the server")
 	f.StringVar(&s.Listen, "listen", defaultListen, "`ADDRESS` and port to serve on")
 	f.StringVar(&s.Domain, "domain", "", "get certificates for this `NAME` by ACME; needs port 443 from outside")
 	f.StringVar(&s.Email, "email", "", "contact `ADDRESS` for the certificate authority")

@@ -11,7 +11,6 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
-	"cloudcrowd.dev/cloudcrowd/internal/blob/file"
 	"cloudcrowd.dev/cloudcrowd/internal/ledger"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
@@ -20,7 +19,8 @@ import (
 // FsckOptions tune a check. The zero value checks everything.
 type FsckOptions struct {
 	Database Database
-	Quick    bool // do not read every blob again, nor the database's indexes: only whether what is referenced is there
+	Blobs    string // address of the bucket that holds the blobs; "": where the server last kept them
+	Quick    bool   // do not read every blob again, nor the database's indexes: only whether what is referenced is there
 }
 
 // Verdicts of a check.
@@ -71,7 +71,7 @@ type checker struct {
 	ctx     context.Context
 	o       FsckOptions
 	db      view
-	blobs   *file.Store          // nil if there is none
+	blobs   blob.Store           // nil if there is none
 	rows    *taskmanager.Manager // never started; derives what the tables should hold
 	report  FsckReport
 	shards  []*shard
@@ -87,8 +87,11 @@ type checker struct {
 
 func (c *checker) run(dataDir string) (err error) {
 	var noBlobs error
-	if c.blobs, noBlobs = file.OpenReadOnly(filepath.Join(dataDir, blobFolder)); noBlobs != nil {
-		c.blobs = nil
+	switch c.blobs, noBlobs = openBlobsReadOnly(c.ctx, dataDir, c.o.Blobs); {
+	case noBlobs == nil:
+		defer closeBlobs(c.blobs)
+	case cloudcrowd.CodeOf(noBlobs) != cloudcrowd.NotFound:
+		return noBlobs // a bucket that cannot be reached is no damage
 	}
 	switch c.db, err = c.o.Database.openView(c.ctx, dataDir); {
 	case err == nil:

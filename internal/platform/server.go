@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,7 +20,6 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/api"
 	"cloudcrowd.dev/cloudcrowd/internal/authz"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
-	"cloudcrowd.dev/cloudcrowd/internal/blob/file"
 	"cloudcrowd.dev/cloudcrowd/internal/console"
 	"cloudcrowd.dev/cloudcrowd/internal/gateway"
 	"cloudcrowd.dev/cloudcrowd/internal/jobfile"
@@ -55,6 +53,9 @@ type ServerConfig struct {
 
 	PublicURL string        // of links, if others reach the server by another name; "": what it listens on tells
 	Drain     time.Duration // how long requests under way may take when the server stops; 0: DefaultDrain
+
+	Blobs         string // address of a bucket; "": in the data directory
+	BlobsIndirect bool   // workers read blobs through the server even where they could read them from the bucket
 }
 
 // DefaultDrain is how long requests under way may take when a server stops.
@@ -90,7 +91,6 @@ type Server struct {
 // Files of a data directory.
 const (
 	databaseFile = "cloudcrowd.db"
-	blobFolder   = "blobs"
 	secretsFile  = "admin.json"
 
 	// LockFile is held by the server that owns the directory.
@@ -125,7 +125,7 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 		return nil, err
 	}
 	s.store = db
-	if s.blobs, err = file.Open(filepath.Join(c.DataDir, blobFolder)); err != nil {
+	if s.blobs, err = openBlobs(ctx, c); err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("tcp", c.Listen)
@@ -206,7 +206,8 @@ func (s *Server) assemble(ctx context.Context, signer *authz.Signer) error {
 	}()
 	s.stopConsole = func() { stop(); <-sampling }
 	s.api, err = api.New(api.Config{Backend: s.manager, Blobs: s.blobs, Directory: s.store, Signer: signer, Version: s.cfg.Version, PublicURL: s.url, Pin: s.pin,
-		Strict: s.cfg.Domain != "", Console: web, Worker: s.gateway.Handler(), Log: s.log, Ready: s.manager.Ready, Drain: s.Drain, Metrics: s.metrics.handler()})
+		Strict: s.cfg.Domain != "", Indirect: s.cfg.BlobsIndirect, Console: web, Worker: s.gateway.Handler(), Log: s.log, Ready: s.manager.Ready, Drain: s.Drain,
+		Metrics: s.metrics.handler()})
 	return err
 }
 
@@ -322,6 +323,9 @@ func (s *Server) Stop(ctx context.Context) error {
 		}
 		if s.manager != nil {
 			errs = append(errs, s.manager.Stop(ctx))
+		}
+		if s.blobs != nil {
+			closeBlobs(s.blobs)
 		}
 		if s.store != nil {
 			errs = append(errs, s.store.Close())
