@@ -26,6 +26,7 @@ type crowd struct {
 	dir     string     // of everything
 	data    string     // of the server
 	options []string   // of the server
+	env     []string   // of the server and of fsck
 	server  *process
 	workers map[string]*process
 	serving serving
@@ -55,9 +56,9 @@ func newCrowd(t testing.TB, options []string, workers ...string) *crowd {
 }
 
 // crowdIn starts a server on a data folder, and an account that can pay.
-func crowdIn(t testing.TB, dir, data string, options []string) *crowd {
+func crowdIn(t testing.TB, dir, data string, options []string, env ...string) *crowd {
 	t.Helper()
-	c := &crowd{t: t, owner: t, dir: dir, data: data, options: options, workers: map[string]*process{}}
+	c := &crowd{t: t, owner: t, dir: dir, data: data, options: options, env: env, workers: map[string]*process{}}
 	c.serve(steadyAddress(t))
 	c.op = c.as(c.serving.AdminToken)
 	c.api, c.token = c.newRequester(requester, wealth)

@@ -1,6 +1,7 @@
 // Command program is what the tests of the whole platform let workers run: one program that can work, and fail in every way there is.
 //
 //	program work -from 0 -to 10 -spin 3    → /out/lines.txt: a line for each number, after 3 million steps of arithmetic each
+//	program copy                           → /out/lines.txt: all files of /in, joined
 //	program exit -status 3 -say "words"    writes the words to stderr and ends
 //	program trap                           reads where there is no memory
 //	program spin                           never ends
@@ -12,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"unsafe"
 )
 
@@ -31,6 +33,17 @@ func main() {
 		for i := *from; i < *to; i++ {
 			out = fmt.Appendf(out, "%d %x\n", i, mix(i, *spin*1_000_000))
 		}
+		write(out)
+	case "copy":
+		var out []byte
+		check(filepath.WalkDir("/in", func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			out = append(out, b...)
+			return err
+		}))
 		write(out)
 	case "exit":
 		fmt.Fprintln(os.Stderr, *say)
