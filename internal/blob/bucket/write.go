@@ -127,10 +127,16 @@ func (s *Store) putLarge(ctx context.Context, d cloudcrowd.Digest, size int64, r
 	err = s.stream(ctx, d, size, r, conditional)
 	switch {
 	case conditional && taken(err): // somebody else was faster
-		if have, statErr := s.Stat(ctx, d); statErr != nil || size >= 0 && have != size {
-			return err
+		have, statErr := s.Stat(ctx, d)
+		switch {
+		case statErr == nil && (size < 0 || have == size):
+			return nil
+		case cloudcrowd.CodeOf(statErr) == cloudcrowd.NotFound && gcerrors.Code(err) == gcerrors.FailedPrecondition:
+			return nil // it was there, and was deleted since
+		case statErr != nil && cloudcrowd.CodeOf(statErr) != cloudcrowd.NotFound:
+			return statErr
 		}
-		return nil
+		return err
 	case conditional && unknown(err): // r is spent: the next try will know
 		s.plain.Store(true)
 		return err
