@@ -84,7 +84,7 @@ func (c *crowd) serve(listen string) {
 func (c *crowd) begin(listen string) {
 	c.t.Helper()
 	args := append([]string{"server", "--data", c.data, "--listen", listen, "--json", "--no-context"}, c.options...)
-	c.server = start(c.owner, "server", c.dir, nil, args...)
+	c.server = start(c.owner, "server", c.dir, c.env, args...)
 }
 
 // host is where the server listens.
