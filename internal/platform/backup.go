@@ -18,7 +18,6 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/authz"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
-	"cloudcrowd.dev/cloudcrowd/internal/blob/file"
 	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
 )
 
@@ -76,23 +75,24 @@ type sink interface {
 	work() string
 	begin(m *Manifest) error
 	part(m *Manifest, p Part, from string) error
-	blob(ctx context.Context, i blob.Info, blobs *file.Store) (added bool, err error)
+	blob(ctx context.Context, i blob.Info, blobs blob.Store) (added bool, err error)
 	finish(m *Manifest) error
 	abort()
 }
 
 // Backup copies a server's data directory as it is at one moment, also while the server works, to a folder or, if to ends in .tar.zst, to an archive. Blobs
 // never change, so a folder that holds an earlier backup of the same server gets the new ones only. What the server acknowledged before the call is in
-// it. Damaged blobs of the server are named in the report and left out. Errors: NotFound without a database, Conflict if to is something else.
+// it; a bucket's blobs are fetched. Damaged blobs of the server are named in the report and left out. Errors: NotFound without a database, Conflict if to is something else.
 func Backup(ctx context.Context, dataDir, to string, o BackupOptions) (_ BackupReport, err error) {
 	began := time.Now()
 	if inside(dataDir, to) {
 		return BackupReport{}, cloudcrowd.Fieldf("--out", "%s is inside of the data folder", to).WithHint("keep backups on another disk, better on another machine")
 	}
-	blobs, err := file.OpenReadOnly(filepath.Join(dataDir, blobFolder))
+	blobs, err := openBlobsReadOnly(ctx, dataDir, "")
 	if err != nil {
 		return BackupReport{}, err
 	}
+	defer closeBlobs(blobs)
 	var out sink
 	if strings.HasSuffix(to, archiveSuffix) {
 		out, err = newArchive(to)
@@ -184,7 +184,7 @@ func (m *Manifest) describe(ctx context.Context, database string, o BackupOption
 func sumOf(b []byte) []byte { s := sha256.Sum256(b); return s[:] }
 
 // listBlobs reads every blob of the server and lists those that are whole, in a file and in memory.
-func (m *Manifest) listBlobs(ctx context.Context, blobs *file.Store, to string) (infos []blob.Info, err error) {
+func (m *Manifest) listBlobs(ctx context.Context, blobs blob.Store, to string) (infos []blob.Info, err error) {
 	var text strings.Builder
 	err = blobs.List(ctx, func(i blob.Info) error {
 		err := blobs.Verify(ctx, i.Digest)

@@ -100,7 +100,7 @@ func (f *folderBackup) part(_ *Manifest, p Part, from string) error {
 	return writeFile(to, b)
 }
 
-func (f *folderBackup) blob(ctx context.Context, i blob.Info, blobs *file.Store) (bool, error) {
+func (f *folderBackup) blob(ctx context.Context, i blob.Info, blobs blob.Store) (bool, error) {
 	if n, err := f.blobs.Stat(ctx, i.Digest); err == nil && n == i.SizeBytes {
 		return false, nil
 	}
@@ -197,7 +197,7 @@ func (a *archiveBackup) part(_ *Manifest, p Part, from string) error {
 	return a.write(p.Name, p.Size, f)
 }
 
-func (a *archiveBackup) blob(ctx context.Context, i blob.Info, blobs *file.Store) (bool, error) {
+func (a *archiveBackup) blob(ctx context.Context, i blob.Info, blobs blob.Store) (bool, error) {
 	r, err := blobs.Open(ctx, i.Digest, 0, -1)
 	if err != nil {
 		return false, err
