@@ -36,10 +36,13 @@ func (a *Agent) sender(conn *nats.Conn, stop <-chan struct{}) {
 			a.heartbeat(time.Now())
 			beat.Reset(period)
 		case <-a.wake:
-			if a.moreSoon() {
-				pausing.Reset(gather)
+			pausing.Reset(gather)
+			for waiting := a.moreSoon(); waiting; {
 				select {
 				case <-pausing.C:
+					waiting = false
+				case <-a.wake:
+					waiting = a.moreSoon()
 				case <-stop:
 					return
 				}
