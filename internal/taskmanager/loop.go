@@ -157,7 +157,8 @@ func (l *loop) reload(ctx context.Context) error {
 func (l *loop) rebuildHeld() {
 	before := l.held
 	l.held = map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held{}
-	expires := l.now() + cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds())
+	now := l.now()
+	expires := now + cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds())
 	for _, j := range l.st.Jobs {
 		if j.State.Ended() {
 			continue
@@ -172,7 +173,7 @@ func (l *loop) rebuildHeld() {
 					h := before[a.Worker][id]
 					if h == nil {
 						h = &scheduler.Held{MemoryBytes: j.Spec.Stages[si].Resources.MemoryBytes, Expected: a.Expected, LeasedAt: a.LeasedAt, Expires: expires,
-							Until: lifecycle.LeaseLimit(&j.Spec.Stages[si], a.LeasedAt)}
+							Until: lifecycle.LeaseLimit(&j.Spec.Stages[si], now)}
 					}
 					l.holdings(a.Worker)[id] = h
 				}
