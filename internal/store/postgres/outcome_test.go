@@ -56,13 +56,13 @@ func TestCutInCommit(t *testing.T) {
 			if err := s.Commit(t.Context(), batchOf(0, h.Epoch, 1, "anna")); err != nil {
 				t.Fatal(err)
 			}
-			w.at = func(w *wire, statements []byte, client, backend net.Conn) { at(w, direct, statements, client, backend) }
+			w.meddle(marker, asked, func(w *wire, statements []byte, client, backend net.Conn) { at(w, direct, statements, client, backend) })
 			marked := batchOf(0, h.Epoch, 2, "anna")
 			marked.Events = []byte(marker)
 			if err := s.Commit(t.Context(), marked); err != nil {
 				t.Fatalf("the commit: %v", err)
 			}
-			if w.at != nil {
+			if !w.meddled() {
 				t.Error("nothing was cut")
 			}
 			if err := s.Commit(t.Context(), batchOf(0, h.Epoch, 3, "anna")); err != nil {
@@ -120,7 +120,7 @@ func TestOpenOutcome(t *testing.T) {
 			}
 			held := make(chan net.Conn, 1)
 			var late []byte
-			w.at = func(w *wire, statements []byte, client, backend net.Conn) {
+			w.meddle(marker, asked, func(w *wire, statements []byte, client, backend net.Conn) {
 				late = statements
 				w.refuse(true)
 				// The server keeps its end open, as if only the client's machine were cut off.
@@ -138,7 +138,7 @@ func TestOpenOutcome(t *testing.T) {
 					_, _ = backend.Write(late)
 					await(w.t, direct, "SELECT 1 FROM journal WHERE seq = 1")
 				}
-			}
+			})
 			marked := batchOf(0, h.Epoch, 1, "anna")
 			marked.Events = []byte(marker)
 			err = s.Commit(t.Context(), marked)
@@ -240,8 +240,7 @@ func TestCutInProject(t *testing.T) {
 				if err := s.Project(t.Context(), doneOf(0, 2)); err != nil {
 					t.Fatal(err)
 				}
-				w.marker, w.end = commitText, commitText
-				w.at = func(w *wire, statements []byte, client, backend net.Conn) {
+				w.meddle(commitText, commitText, func(w *wire, statements []byte, client, backend net.Conn) {
 					w.refuse(away)
 					_ = client.Close()
 					if arrives {
@@ -249,7 +248,7 @@ func TestCutInProject(t *testing.T) {
 						await(w.t, direct, "SELECT 1 FROM projected WHERE seq >= 4")
 					}
 					_ = backend.Close()
-				}
+				})
 				err = s.Project(t.Context(), doneOf(2, 4))
 				to := int64(4)
 				if away {

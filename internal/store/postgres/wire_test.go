@@ -22,19 +22,19 @@ type wire struct {
 	t        testing.TB
 	socket   string
 	listener net.Listener
-	marker   string                                                    // in what it interferes with
-	end      string                                                    // at its end
-	at       func(w *wire, statements []byte, client, server net.Conn) // what happens to the marked statements; nil lets them pass
 
 	mu      sync.Mutex
-	refuses bool // new connections
+	marker  string                                                    // in what it interferes with
+	end     string                                                    // at its end
+	at      func(w *wire, statements []byte, client, server net.Conn) // what happens to the marked statements; nil lets them pass
+	refuses bool                                                      // new connections
 	open    []net.Conn
 	wait    sync.WaitGroup
 }
 
 func newWire(t testing.TB, socket string) *wire {
 	t.Helper()
-	w := &wire{t: t, socket: socket, marker: marker, end: asked}
+	w := &wire{t: t, socket: socket}
 	var err error
 	if w.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -79,6 +79,31 @@ func (w *wire) refuse(yes bool) {
 	w.refuses = yes
 }
 
+// meddle sets what happens to the next statements that hold the marker, up to those that end with end.
+func (w *wire) meddle(marker, end string, at func(w *wire, statements []byte, client, server net.Conn)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.marker, w.end, w.at = marker, end, at
+}
+
+// meddled reports whether that has happened.
+func (w *wire) meddled() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.at == nil
+}
+
+// rule is what is to be done about statements, once for each setting of at; nil: let them pass.
+func (w *wire) rule(statements []byte) (at func(w *wire, statements []byte, client, server net.Conn), end string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.at == nil || !bytes.Contains(statements, []byte(w.marker)) {
+		return nil, ""
+	}
+	at, w.at = w.at, nil
+	return at, w.end
+}
+
 func (w *wire) carry(client net.Conn) {
 	defer client.Close()
 	server, err := net.Dial("unix", w.socket)
@@ -112,16 +137,14 @@ func (w *wire) carry(client net.Conn) {
 		if err != nil {
 			return
 		}
-		if w.at != nil && bytes.Contains(b[:n], []byte(w.marker)) {
+		if at, end := w.rule(b[:n]); at != nil {
 			statements := bytes.Clone(b[:n])
-			for !bytes.HasSuffix(statements, []byte(w.end)) {
+			for !bytes.HasSuffix(statements, []byte(end)) {
 				if n, err = client.Read(b); err != nil {
 					return
 				}
 				statements = append(statements, b[:n]...)
 			}
-			at := w.at
-			w.at = nil
 			at(w, statements, client, server)
 			continue
 		}
