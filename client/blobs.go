@@ -12,12 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"cloudcrowd.dev/cloudcrowd"
 )
 
-// Progress is told how many bytes of total have gone; it may be called often and from another goroutine, never concurrently. A repeated
-// transfer starts again at 0.
+// Progress is told how many bytes of total have gone; it may be called often and from another goroutine, never concurrently and never after the call
+// it was given to has returned. A repeated transfer starts again at 0.
 type Progress func(done, total int64)
 
 // HasBlob reports whether the server has a blob that this account uploaded. What others uploaded is not told.
@@ -41,12 +42,27 @@ func (c *Client) PutBlob(ctx context.Context, d cloudcrowd.Digest, size int64, o
 	if size > 64<<10 {
 		k.header["Expect"] = "100-continue" // a refusal costs no transfer
 	}
+	// A server that answers early leaves the transport reading for a while.
+	var telling sync.Mutex
+	over := false
+	report := func(done, total int64) {
+		telling.Lock()
+		defer telling.Unlock()
+		if !over {
+			p(done, total)
+		}
+	}
+	defer func() {
+		telling.Lock()
+		over = true
+		telling.Unlock()
+	}()
 	k.body = func() (io.ReadCloser, error) {
 		r, err := open()
 		if err != nil || p == nil {
 			return r, err
 		}
-		return &meter{ReadCloser: r, total: size, report: p}, nil
+		return &meter{ReadCloser: r, total: size, report: report}, nil
 	}
 	resp, err := c.send(ctx, k)
 	if err != nil {
