@@ -11,7 +11,7 @@ import (
 
 var simPage = page{
 	use:   "sim (--seeds SEEDS | --workflow FILE) [options] [FILE…]",
-	short: "simulate the platform, or a recorded workflow over a crowd, on a virtual clock",
+	short: "simulate the platform, or a workflow over a crowd",
 	text: `
 Simulates, without a server and without waiting.
 

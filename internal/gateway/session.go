@@ -27,7 +27,8 @@ type session struct {
 	pumps  int                 // still running; guarded by Gateway.mu
 
 	mu      sync.Mutex
-	refusal string          // what the device is told when the bus closes the connection
+	refusal string          // what the device is told when the connection is closed
+	refused bool            // it was told
 	pending cloudcrowd.Down // to be sent
 	queued  int             // leases, acknowledgements and cancels in pending
 	dirty   bool            // in Gateway.dirty
@@ -46,7 +47,10 @@ func (s *session) closed() bool {
 func (s *session) close() {
 	s.endOnce.Do(func() {
 		close(s.ended)
-		_ = s.pipe.Close() // nothing to be done about a pipe that is closed
+		_ = s.pipe.Close()  // nothing to be done about a pipe that is closed
+		if s.sayRefusal() { // the bus may have ended the pipe without a word
+			s.socket.letRead()
+		}
 		s.socket.close()
 	})
 }
@@ -94,14 +98,16 @@ func (g *Gateway) refuse(s *session, err error) {
 	}()
 }
 
-// sayRefusal writes the refusal, if there is one, within a second.
-func (s *session) sayRefusal() {
+// sayRefusal writes the refusal, if there is one, once and within a second. It reports whether there is one.
+func (s *session) sayRefusal() bool {
 	s.mu.Lock()
-	line := s.refusal
+	line, said := s.refusal, s.refused
+	s.refused = line != ""
 	s.mu.Unlock()
-	if line == "" {
-		return
+	if line == "" || said {
+		return said
 	}
 	_ = s.socket.conn.SetWriteDeadline(time.Now().Add(time.Second)) // the connection ends either way
 	_, _ = s.socket.Write([]byte(line))
+	return true
 }

@@ -174,5 +174,19 @@ func (s *socket) closeWith(code ws.StatusCode, reason string) {
 	s.close()
 }
 
+// lastWords is how long the other end has to read what it was told before the connection is closed.
+const lastWords = 250 * time.Millisecond
+
+// letRead ends writing and takes what still comes, until the other end closes or lastWords have passed. Closed with bytes that nobody has read, a TCP
+// connection is reset, and what the other end has not read yet is lost with it: the reason why it was refused.
+func (s *socket) letRead() {
+	if half, ok := s.conn.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	if s.conn.SetReadDeadline(time.Now().Add(lastWords)) == nil {
+		_, _ = io.Copy(io.Discard, s.conn) // it is closed either way
+	}
+}
+
 // close closes at once; safe at any time.
 func (s *socket) close() { _ = s.conn.Close() }
