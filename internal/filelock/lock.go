@@ -48,5 +48,5 @@ func (l *Lock) Release() error {
 	if l == nil {
 		return nil
 	}
-	return l.f.Close()
+	return errors.Join(unlock(l.f), l.f.Close())
 }

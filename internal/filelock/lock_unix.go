@@ -20,3 +20,6 @@ func tryLock(f *os.File) error {
 		return err
 	}
 }
+
+// unlock gives the lock back at once. Closing the file would not, while a process that is just being started still has a copy of the descriptor.
+func unlock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
