@@ -54,7 +54,7 @@ func main() {
 	for _, p := range peers {
 		f := figures[p.name]
 		fmt.Printf("%-24s %12.0f %12.0f %12.0f %.2f\n", p.name, slices.Min(f), median(f), slices.Max(f), ours/median(f))
-		out[strings.Fields(p.name)[0]] = median(f)
+		out[strings.Trim(strings.Fields(p.name)[0], ",")] = median(f)
 	}
 	line, err := json.Marshal(out)
 	if err != nil {
