@@ -21,6 +21,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
 	"cloudcrowd.dev/cloudcrowd/internal/blob/file"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
 )
 
@@ -167,6 +168,10 @@ func (r *reader) lookAtDatabase() error {
 	bad, err := db.Integrity(r.ctx, false)
 	for _, line := range bad {
 		r.fault(databaseFile, "%s", line)
+	}
+	if _, corrupt := errors.AsType[*store.CorruptError](err); corrupt { // so damaged that the check itself breaks off
+		r.fault(databaseFile, "%v", err)
+		err = nil
 	}
 	return errors.Join(err, db.Close())
 }
