@@ -1,8 +1,9 @@
 // Package store is the contract of CloudCrowd's durable state: per-shard journals with fencing, the double-entry ledger, projections for
 // reading, and the directory of tokens, invites and workers. storetest is its suite; memory, sqlite and postgres implement it.
 //
-// Order of calls for a shard: Acquire once (it fences every earlier owner), Load the snapshot and journal tail, then Commit batch after batch,
-// Seq by Seq. A commit that fails changes nothing. Reads and directory calls may run concurrently with everything.
+// Order of calls for a shard: Acquire or Claim once (it fences every earlier owner), Load the snapshot and journal tail, then Commit batch after batch,
+// Seq by Seq; Release when another server is to have it. A commit that fails changes nothing. Reads and directory calls may run concurrently with
+// everything.
 package store
 
 import (
@@ -47,15 +48,17 @@ type Store interface {
 	Ledger
 	Projections
 	Directory
+	Members
 	// Close waits for running calls and releases everything. Safe to call twice.
 	Close() error
 }
 
-// Head is where a shard stands after Acquire.
+// Head is where a shard stands after Acquire or Claim.
 type Head struct {
-	Epoch       int64 // the caller's, to be given to every Commit
-	Seq         int64 // of the last committed journal row; 0 when empty
-	SnapshotSeq int64 // journal rows up to here are contained in Snapshot; 0 when none
+	Epoch       int64  // the caller's, to be given to every Commit
+	Owner       string // id of the server that claimed it; "" if nobody's: it was released, or acquired without a name
+	Seq         int64  // of the last committed journal row; 0 when empty
+	SnapshotSeq int64  // journal rows up to here are contained in Snapshot; 0 when none
 	Snapshot    []byte
 }
 
@@ -93,6 +96,13 @@ type Shards interface {
 	// Acquire takes over a shard: raises its epoch and returns where it stands. Shards count from 0 and exist once acquired. A damaged snapshot
 	// answers *CorruptError and leaves the epoch as it was.
 	Acquire(ctx context.Context, shard int) (Head, error)
+	// Claim is Acquire for a server: it takes the shard over under its name, only if the shard's epoch is still seen (0: the shard does not exist yet
+	// or was never acquired); ErrFenced otherwise, and nothing changed. Code Invalid without an owner or for a seen below 0. After code Unavailable
+	// the claim may have been written all the same; then the head carries the owner's name, and may be claimed again under its new epoch.
+	Claim(ctx context.Context, shard int, owner string, seen int64) (Head, error)
+	// Release gives a shard up: it has no owner any more; its epoch stays. ErrFenced under another epoch. It does not fence: whoever releases commits
+	// no more by himself.
+	Release(ctx context.Context, shard int, epoch int64) error
 	// Rows calls fn for the journal rows after seq, in order, until fn returns an error. Every row's checksum was verified; a damaged or missing
 	// row answers *CorruptError. fn may call the store.
 	Rows(ctx context.Context, shard int, after int64, fn func(Row) error) error
@@ -233,4 +243,27 @@ type Directory interface {
 	// Setting reads a server-wide value ("" if unset); PutSetting writes it durably. Used for the shard count and secrets made at first start.
 	Setting(ctx context.Context, key string) (string, error)
 	PutSetting(ctx context.Context, key, value string) error
+	// KeepSetting writes a value unless the key has one ("" is none), and returns the one that is kept. Of several servers that start at once, all get
+	// the same.
+	KeepSetting(ctx context.Context, key, value string) (kept string, err error)
+}
+
+// Server is one process that may own shards, as it last wrote itself down.
+type Server struct {
+	ID        string // made once per data directory
+	Beat      int64  // grows with every sign of life; readers compare it on their own clock, so clocks need not agree
+	URL       string // where clients and workers reach it
+	Bus       string // host:port of its end of the bus; "" if it has none
+	Version   string
+	Draining  bool // it gives its shards away and takes none
+	StartedAt cloudcrowd.Time
+}
+
+// Members is who serves the store.
+type Members interface {
+	// PutServer inserts or replaces a server; code Invalid without an id. It need not be synced.
+	PutServer(ctx context.Context, s Server) error
+	Servers(ctx context.Context) ([]Server, error) // by id
+	// DropServer forgets a server; one that is not there is no error. Shards it owns keep its name.
+	DropServer(ctx context.Context, id string) error
 }

@@ -198,3 +198,15 @@ func (s *Store) PutSetting(ctx context.Context, key, value string) error {
 		return nil
 	})
 }
+
+// KeepSetting implements store.Directory.
+func (s *Store) KeepSetting(ctx context.Context, key, value string) (kept string, err error) {
+	err = s.update(ctx, "KeepSetting", func() error {
+		if s.settings[key] == "" {
+			s.settings[key] = value
+		}
+		kept = s.settings[key]
+		return nil
+	})
+	return kept, err
+}

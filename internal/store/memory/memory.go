@@ -51,6 +51,7 @@ type Store struct {
 	invites  map[string]hashed[cloudcrowd.Invite] // by id
 	workers  map[cloudcrowd.WorkerID]store.WorkerRow
 	settings map[string]string
+	servers  map[string]store.Server
 }
 
 type shard struct {
@@ -107,6 +108,7 @@ func New(o Options) *Store {
 		invites:  map[string]hashed[cloudcrowd.Invite]{},
 		workers:  map[cloudcrowd.WorkerID]store.WorkerRow{},
 		settings: map[string]string{},
+		servers:  map[string]store.Server{},
 	}
 }
 
@@ -152,23 +154,54 @@ func (s *Store) update(ctx context.Context, method string, fn func() error) erro
 }
 
 // Acquire implements store.Shards.
-func (s *Store) Acquire(ctx context.Context, n int) (head store.Head, err error) {
+func (s *Store) Acquire(ctx context.Context, n int) (store.Head, error) {
+	return s.take(ctx, "Acquire", n, "", nil)
+}
+
+// Claim implements store.Shards.
+func (s *Store) Claim(ctx context.Context, n int, owner string, seen int64) (store.Head, error) {
+	if err := store.CheckClaim(owner, seen); err != nil {
+		return store.Head{}, err
+	}
+	return s.take(ctx, "Claim", n, owner, &seen)
+}
+
+// take raises a shard's epoch, if it is still the one seen (nil: whatever it is), and writes its owner.
+func (s *Store) take(ctx context.Context, method string, n int, owner string, seen *int64) (head store.Head, err error) {
 	if n < 0 {
 		return head, cloudcrowd.Errorf(cloudcrowd.Invalid, "shard %d is negative", n)
 	}
-	err = s.update(ctx, "Acquire", func() error {
-		if s.shards[n] == nil {
-			s.shards[n] = &shard{}
+	err = s.update(ctx, method, func() error {
+		h := s.shards[n]
+		if h == nil {
+			h = &shard{}
 		}
-		if h := s.shards[n]; sum(h.head.Snapshot) != h.sum {
+		if seen != nil && h.head.Epoch != *seen {
+			return store.ErrFenced
+		}
+		if sum(h.head.Snapshot) != h.sum {
 			return &store.CorruptError{What: fmt.Sprintf("snapshot %d/%d", n, h.head.SnapshotSeq), Err: errSum}
 		}
-		s.shards[n].head.Epoch++
-		head = s.shards[n].head
+		h.head.Epoch++
+		h.head.Owner = owner
+		s.shards[n] = h
+		head = h.head
 		head.Snapshot = slices.Clone(head.Snapshot)
 		return nil
 	})
 	return head, err
+}
+
+// Release implements store.Shards.
+func (s *Store) Release(ctx context.Context, n int, epoch int64) error {
+	return s.update(ctx, "Release", func() error {
+		h := s.shards[n]
+		if h == nil || h.head.Epoch != epoch {
+			return store.ErrFenced
+		}
+		h.head.Owner = ""
+		return nil
+	})
 }
 
 // Rows implements store.Shards.

@@ -120,6 +120,23 @@ func (s *Store) PutSetting(ctx context.Context, key, value string) error {
 	})
 }
 
+// KeepSetting implements store.Directory. Of those that write at once, all but the first wait for its row and then find it.
+func (s *Store) KeepSetting(ctx context.Context, key, value string) (string, error) {
+	var kept []byte
+	err := s.write(ctx, durable, func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE settings.value = ''",
+			key, []byte(value)); err != nil {
+			return err
+		}
+		_, err := row(ctx, tx, "SELECT value FROM settings WHERE key = $1", []any{key}, &kept)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return string(kept), nil
+}
+
 // SeenWorker implements store.Directory.
 func (s *Store) SeenWorker(ctx context.Context, id cloudcrowd.WorkerID, info cloudcrowd.WorkerInfo, at cloudcrowd.Time) error {
 	doc, err := store.EncodeDoc(info)

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/postgres/postgrestest"
 )
 
@@ -214,5 +216,33 @@ func TestPatience(t *testing.T) {
 	}
 	if err := s.Commit(t.Context(), spending); err != nil {
 		t.Error(err)
+	}
+}
+
+// A database of every earlier version opens, is brought up to date, and keeps what it held.
+func TestOlderSchema(t *testing.T) {
+	t.Parallel()
+	list, err := steps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for older := 1; older < len(list); older++ {
+		address := postgrestest.Shared(t).Address(t)
+		text := "CREATE TABLE schema_versions (version BIGINT PRIMARY KEY);"
+		for _, step := range list[:older] {
+			text += fmt.Sprintf("INSERT INTO schema_versions (version) VALUES (%d);\n%s", step.version, step.text)
+		}
+		postgrestest.Exec(t, address, text+"INSERT INTO shards (shard, epoch, head) VALUES (3, 7, 0); INSERT INTO projected (shard, seq) VALUES (3, 0)")
+		s := openAt(t, address)
+		heads, err := s.ShardList(t.Context())
+		if h := heads[3]; err != nil || h.Epoch != 7 || h.Owner != "" {
+			t.Errorf("from version %d: %+v, %v, want epoch 7 and no owner", older, h, err)
+		}
+		if h, err := s.Claim(t.Context(), 3, "server", 7); err != nil || h.Epoch != 8 {
+			t.Errorf("from version %d: %+v, %v", older, h, err)
+		}
+		if err := s.PutServer(t.Context(), store.Server{ID: "server"}); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -27,20 +27,38 @@ func checkShard(shard int) error {
 
 // Acquire implements store.Shards. Commits of the earlier owner that are under way hold the shard's row: either they end before the epoch is raised, and
 // are contained in the head, or they find it raised.
-func (s *Store) Acquire(ctx context.Context, shard int) (head store.Head, err error) {
+func (s *Store) Acquire(ctx context.Context, shard int) (store.Head, error) {
+	return s.take(ctx, shard, "", -1)
+}
+
+// Claim implements store.Shards. Of two that claim at once, one waits for the other's row and then finds its epoch raised.
+func (s *Store) Claim(ctx context.Context, shard int, owner string, seen int64) (store.Head, error) {
+	if err := store.CheckClaim(owner, seen); err != nil {
+		return store.Head{}, err
+	}
+	return s.take(ctx, shard, owner, seen)
+}
+
+// take raises a shard's epoch, if it is still the one seen (-1: whatever it is), and writes its owner.
+func (s *Store) take(ctx context.Context, shard int, owner string, seen int64) (head store.Head, err error) {
 	if err := checkShard(shard); err != nil {
 		return head, err
 	}
 	err = s.write(ctx, durable, func(ctx context.Context, tx pgx.Tx) error {
-		head = store.Head{}
+		head = store.Head{Owner: owner}
 		if _, err := tx.Exec(ctx, "INSERT INTO shards (shard, epoch, head) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING", shard); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO projected (shard, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING", shard); err != nil {
 			return err
 		}
-		if _, err := row(ctx, tx, "UPDATE shards SET epoch = epoch + 1 WHERE shard = $1 RETURNING epoch, head", []any{shard}, &head.Epoch, &head.Seq); err != nil {
+		found, err := row(ctx, tx, "UPDATE shards SET epoch = epoch + 1, owner = $1 WHERE shard = $2 AND $3::BIGINT IN (-1, epoch) RETURNING epoch, head",
+			[]any{owner, shard, seen}, &head.Epoch, &head.Seq)
+		if err != nil {
 			return err
+		}
+		if !found {
+			return store.ErrFenced
 		}
 		rows, err := tx.Query(ctx, snapshotParts, shard)
 		if err != nil {
@@ -58,6 +76,20 @@ func (s *Store) Acquire(ctx context.Context, shard int) (head store.Head, err er
 	}
 	s.open.forget(shard)
 	return head, nil
+}
+
+// Release implements store.Shards.
+func (s *Store) Release(ctx context.Context, shard int, epoch int64) error {
+	if err := checkShard(shard); err != nil {
+		return err
+	}
+	return s.write(ctx, durable, func(ctx context.Context, tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, "UPDATE shards SET owner = '' WHERE shard = $1 AND epoch = $2", shard, epoch)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = store.ErrFenced
+		}
+		return err
+	})
 }
 
 // snapshotParts selects the parts of a shard's newest snapshot.
@@ -135,10 +167,10 @@ func (s *Store) ShardList(ctx context.Context) (map[int]store.Head, error) {
 		return nil, err
 	}
 	heads := map[int]store.Head{}
-	err := s.each(ctx, `SELECT s.shard, s.epoch, s.head, coalesce((SELECT max(n.seq) FROM snapshots n WHERE n.shard = s.shard), 0) FROM shards s`, nil, func(scan scanner) error {
+	err := s.each(ctx, `SELECT s.shard, s.epoch, s.owner, s.head, coalesce((SELECT max(n.seq) FROM snapshots n WHERE n.shard = s.shard), 0) FROM shards s`, nil, func(scan scanner) error {
 		var shard int
 		var h store.Head
-		if err := scan(&shard, &h.Epoch, &h.Seq, &h.SnapshotSeq); err != nil {
+		if err := scan(&shard, &h.Epoch, &h.Owner, &h.Seq, &h.SnapshotSeq); err != nil {
 			return err
 		}
 		heads[shard] = h

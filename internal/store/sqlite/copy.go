@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// Copy writes the database at from, as it is at one moment, to the new file to, synced, readable by its owner alone. It reads beside a server that goes on
+// Copy writes the database at from, as it is at one moment but without who serves it, to the new file to, synced, readable by its owner alone. It reads beside a server that goes on
 // committing, and takes no lock of it. Errors: those of OpenSnapshot, and Unavailable if to cannot be written; nothing is left then.
 func Copy(ctx context.Context, from, to string) (err error) {
 	s, err := OpenSnapshot(ctx, from) // is it one of ours, of this version?
@@ -49,8 +49,27 @@ func Copy(ctx context.Context, from, to string) (err error) {
 		}
 		return classify(err)
 	}
+	if err := forgetServers(ctx, to); err != nil {
+		return err
+	}
 	if err := f.Sync(); err != nil {
 		return unusable(to, err)
+	}
+	return nil
+}
+
+// forgetServers leaves out of a copy who serves the original: those processes do not serve the copy, and nobody shall wait for them.
+func forgetServers(ctx context.Context, path string) error {
+	db, err := sql.Open("sqlite", address(path, "journal_mode(DELETE)"))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	for _, text := range []string{"DELETE FROM servers", "UPDATE shards SET owner = '' WHERE owner <> ''"} {
+		if _, err := db.ExecContext(ctx, text); err != nil {
+			return classify(err)
+		}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func TestCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	head, err := s.Acquire(t.Context(), 0)
+	head, err := s.Claim(t.Context(), 0, "server", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,6 +33,9 @@ func TestCopy(t *testing.T) {
 		}
 	}
 	if err := s.PutSetting(t.Context(), "secret", "SEVENTEEN-HORSES"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutServer(t.Context(), store.Server{ID: "server", Beat: 1}); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
@@ -73,8 +76,14 @@ func TestCopy(t *testing.T) {
 	}
 	defer c.Close()
 	heads, err := c.ShardList(t.Context())
-	if err != nil || heads[0].Seq < 50 {
-		t.Fatalf("%+v, %v", heads, err)
+	if err != nil || heads[0].Seq < 50 || heads[0].Epoch != head.Epoch || heads[0].Owner != "" {
+		t.Fatalf("%+v, %v, want row 50 or later, and no owner", heads, err)
+	}
+	if list, err := c.Servers(t.Context()); err != nil || len(list) > 0 {
+		t.Errorf("the copy is served by %+v (%v)", list, err)
+	}
+	if heads, err := s.ShardList(t.Context()); err != nil || heads[0].Owner != "server" {
+		t.Errorf("the original's shard is at %+v, %v", heads[0], err)
 	}
 	n := int64(0)
 	if err := c.Rows(t.Context(), 0, 0, func(r store.Row) error { n++; return nil }); err != nil || n != heads[0].Seq {

@@ -111,6 +111,18 @@ func (s *Store) PutSetting(ctx context.Context, key, value string) error {
 	})
 }
 
+// KeepSetting implements store.Directory.
+func (s *Store) KeepSetting(ctx context.Context, key, value string) (kept string, err error) {
+	err = s.write(ctx, func(w *writer) error {
+		if _, err := w.exec("INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value WHERE settings.value = ''", key, value); err != nil {
+			return err
+		}
+		_, err := w.row("SELECT value FROM settings WHERE key = ?", []any{key}, &kept)
+		return err
+	})
+	return kept, err
+}
+
 // SeenWorker implements store.Directory.
 func (s *Store) SeenWorker(ctx context.Context, id cloudcrowd.WorkerID, info cloudcrowd.WorkerInfo, at cloudcrowd.Time) error {
 	info.Speed = store.Finite(info.Speed)

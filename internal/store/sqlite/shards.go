@@ -24,16 +24,34 @@ func checkShard(shard int) error {
 }
 
 // Acquire implements store.Shards.
-func (s *Store) Acquire(ctx context.Context, shard int) (head store.Head, err error) {
+func (s *Store) Acquire(ctx context.Context, shard int) (store.Head, error) {
+	return s.take(ctx, shard, "", -1)
+}
+
+// Claim implements store.Shards.
+func (s *Store) Claim(ctx context.Context, shard int, owner string, seen int64) (store.Head, error) {
+	if err := store.CheckClaim(owner, seen); err != nil {
+		return store.Head{}, err
+	}
+	return s.take(ctx, shard, owner, seen)
+}
+
+// take raises a shard's epoch, if it is still the one seen (-1: whatever it is), and writes its owner.
+func (s *Store) take(ctx context.Context, shard int, owner string, seen int64) (head store.Head, err error) {
 	if err := checkShard(shard); err != nil {
 		return head, err
 	}
 	err = s.write(ctx, func(w *writer) error {
+		head = store.Head{Owner: owner}
 		if _, err := w.exec("INSERT INTO shards (shard, epoch, head) VALUES (?, 0, 0) ON CONFLICT DO NOTHING", shard); err != nil {
 			return err
 		}
-		if _, err := w.exec("UPDATE shards SET epoch = epoch + 1 WHERE shard = ?", shard); err != nil {
+		n, err := w.exec("UPDATE shards SET epoch = epoch + 1, owner = ?1 WHERE shard = ?2 AND ?3 IN (-1, epoch)", owner, shard, seen)
+		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return store.ErrFenced
 		}
 		if _, err := w.row("SELECT epoch, head FROM shards WHERE shard = ?", []any{shard}, &head.Epoch, &head.Seq); err != nil {
 			return err
@@ -55,6 +73,17 @@ func (s *Store) Acquire(ctx context.Context, shard int) (head store.Head, err er
 		return store.Head{}, err
 	}
 	return head, nil
+}
+
+// Release implements store.Shards.
+func (s *Store) Release(ctx context.Context, shard int, epoch int64) error {
+	return s.write(ctx, func(w *writer) error {
+		n, err := w.exec("UPDATE shards SET owner = '' WHERE shard = ? AND epoch = ?", shard, epoch)
+		if err == nil && n == 0 {
+			err = store.ErrFenced
+		}
+		return err
+	})
 }
 
 // SaveSnapshot implements store.Shards.
@@ -88,10 +117,10 @@ func (s *Store) SaveSnapshot(ctx context.Context, shard int, epoch, seq int64, s
 // ShardList implements store.Shards.
 func (s *Store) ShardList(ctx context.Context) (map[int]store.Head, error) {
 	heads := map[int]store.Head{}
-	err := s.each(ctx, `SELECT s.shard, s.epoch, s.head, coalesce((SELECT max(seq) FROM snapshots n WHERE n.shard = s.shard), 0) FROM shards s`, nil, func(scan scanner) error {
+	err := s.each(ctx, `SELECT s.shard, s.epoch, s.owner, s.head, coalesce((SELECT max(seq) FROM snapshots n WHERE n.shard = s.shard), 0) FROM shards s`, nil, func(scan scanner) error {
 		var shard int
 		var h store.Head
-		if err := scan(&shard, &h.Epoch, &h.Seq, &h.SnapshotSeq); err != nil {
+		if err := scan(&shard, &h.Epoch, &h.Owner, &h.Seq, &h.SnapshotSeq); err != nil {
 			return err
 		}
 		heads[shard] = h

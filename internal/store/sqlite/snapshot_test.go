@@ -127,6 +127,11 @@ func TestSnapshotWritesNothing(t *testing.T) {
 		"SeenWorker":      func() error { return s.SeenWorker(ctx, "w", cloudcrowd.WorkerInfo{}, 1) },
 		"RevokeWorker":    func() error { return s.RevokeWorker(ctx, "w", true) },
 		"PutSetting":      func() error { return s.PutSetting(ctx, "a", "b") },
+		"KeepSetting":     func() error { _, err := s.KeepSetting(ctx, "a", "b"); return err },
+		"Claim":           func() error { _, err := s.Claim(ctx, 0, "s", 1); return err },
+		"Release":         func() error { return s.Release(ctx, 0, 1) },
+		"PutServer":       func() error { return s.PutServer(ctx, store.Server{ID: "s"}) },
+		"DropServer":      func() error { return s.DropServer(ctx, "s") },
 	} {
 		if err := write(); cloudcrowd.CodeOf(err) != cloudcrowd.Forbidden {
 			t.Errorf("%s: %v, want code forbidden", name, err)

@@ -37,6 +37,7 @@ func contents(t testing.TB, s store.Store) map[string]any {
 		"invites":   got(s.Invites(ctx))(t),
 		"workers":   got(s.Workers(ctx))(t),
 		"setting":   got(s.Setting(ctx, "shards"))(t),
+		"servers":   got(s.Servers(ctx))(t),
 	}
 	return all
 }
@@ -67,6 +68,8 @@ func reopen(t *testing.T, open func(t *testing.T, dir string) store.Store) {
 	got(s.Join(t.Context(), "hash", cloudcrowd.Worker{ID: "UA"}, 1))(t)
 	must(t, s.SeenWorker(t.Context(), "UA", cloudcrowd.WorkerInfo{Cores: 3}, 9))
 	must(t, s.PutSetting(t.Context(), "shards", "4"))
+	must(t, s.PutServer(t.Context(), store.Server{ID: "server", Beat: 3, Draining: true}))
+	got(s.Claim(t.Context(), 1, "server", 0))(t)
 	want := contents(t, s)
 	must(t, s.Close())
 

@@ -20,6 +20,9 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Rows", rows},
 		{"Snapshots", snapshots},
 		{"Shards", shards},
+		{"Claim", claim},
+		{"ClaimRace", claimRace},
+		{"Servers", servers},
 		{"Holds", holds},
 		{"RefusedBatches", refusedBatches},
 		{"FailedCommitLeavesNothing", failedCommit},
@@ -43,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"JoinSingleUseOnce", joinOnce},
 		{"Workers", workers},
 		{"Settings", settings},
+		{"KeepSetting", keepSetting},
 		{"Cancelled", cancelled},
 		{"Closed", closed},
 	}
