@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"RefusedBatches", refusedBatches},
 		{"FailedCommitLeavesNothing", failedCommit},
 		{"AccountsSumToZeroWhileCommitting", accountsWhileCommitting},
+		{"SharedAccounts", func(t *testing.T, s store.Store) { Share(t, []store.Store{s}, 4, 40) }},
 		{"TransferLists", transferLists},
 		{"Project", project},
 		{"ProjectRefuses", projectRefuses},
