@@ -494,3 +494,12 @@ func (f *fakeDirectory) PutSetting(_ context.Context, key, value string) error {
 	f.settings[key] = value
 	return nil
 }
+
+func (f *fakeDirectory) KeepSetting(_ context.Context, key, value string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.settings[key] == "" {
+		f.settings[key] = value
+	}
+	return f.settings[key], nil
+}

@@ -49,21 +49,13 @@ func NewSigner(key []byte) *Signer {
 	return &Signer{key: append([]byte(nil), key...)}
 }
 
-// LoadSigner reads the key from the store's settings; the first start makes and stores one.
+// LoadSigner reads the key from the store's settings; the first start makes and stores one. Servers that start at once get the same.
 func LoadSigner(ctx context.Context, dir store.Directory) (*Signer, error) {
-	text, err := dir.Setting(ctx, SigningKeySetting)
+	var b [MinKeyBytes]byte
+	rand.Read(b[:])
+	text, err := dir.KeepSetting(ctx, SigningKeySetting, hex.EncodeToString(b[:]))
 	if err != nil {
 		return nil, err
-	}
-	if text == "" {
-		var b [MinKeyBytes]byte
-		rand.Read(b[:])
-		if err := dir.PutSetting(ctx, SigningKeySetting, hex.EncodeToString(b[:])); err != nil {
-			return nil, err
-		}
-		if text, err = dir.Setting(ctx, SigningKeySetting); err != nil { // another server may have been first
-			return nil, err
-		}
 	}
 	key, err := hex.DecodeString(text)
 	if err != nil || len(key) < MinKeyBytes {

@@ -49,6 +49,13 @@ func (d *directory) PutSetting(_ context.Context, key, value string) error {
 	return nil
 }
 
+func (d *directory) KeepSetting(_ context.Context, key, value string) (string, error) {
+	if d.settings[key] == "" {
+		d.settings[key] = value
+	}
+	return d.settings[key], nil
+}
+
 func newDirectory() *directory {
 	return &directory{tokens: map[string]cloudcrowd.Token{}, settings: map[string]string{}}
 }
