@@ -203,6 +203,9 @@ type Projections interface {
 	// Tasks lists a stage's final tasks by index; stage -1 means all stages.
 	Tasks(ctx context.Context, job cloudcrowd.JobID, stage int32, p Page) (list []cloudcrowd.Task, next string, err error)
 	Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Task, error) // with Attempts; code NotFound
+	// WholeTasks returns tasks with their Attempts, in the order of ids; code NotFound if one is not there. Tasks that lie together, as those of a page
+	// of Tasks do, cost little more than one.
+	WholeTasks(ctx context.Context, ids []cloudcrowd.TaskID) ([]cloudcrowd.Task, error)
 	// JobAttempts lists a job's final attempts by task and number.
 	JobAttempts(ctx context.Context, job cloudcrowd.JobID, p Page) (list []cloudcrowd.Attempt, next string, err error)
 	// WorkerAttempts lists a worker's final attempts, newest first.

@@ -125,6 +125,7 @@ func (m *Manager) Tasks(ctx context.Context, id cloudcrowd.JobID, stage string, 
 	limit := clampLimit(p.Limit)
 	var list []cloudcrowd.Task
 	var retired []int // places of those that only the tables know
+	var ids []cloudcrowd.TaskID
 	var next string
 	var failure error
 	found := false
@@ -156,7 +157,7 @@ func (m *Manager) Tasks(ctx context.Context, id cloudcrowd.JobID, stage string, 
 				}
 				v := cloudcrowd.Task{ID: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}}
 				if t.Retired {
-					retired = append(retired, len(list))
+					retired, ids = append(retired, len(list)), append(ids, v.ID)
 				} else {
 					v = taskView(m, j, v.ID, t, true)
 				}
@@ -164,9 +165,11 @@ func (m *Manager) Tasks(ctx context.Context, id cloudcrowd.JobID, stage string, 
 			}
 		}
 	})
-	for _, k := range retired {
-		if err == nil {
-			list[k], err = m.cfg.Store.Task(ctx, list[k].ID)
+	if err == nil && len(ids) > 0 {
+		var past []cloudcrowd.Task
+		past, err = m.cfg.Store.WholeTasks(ctx, ids)
+		for i := range past {
+			list[retired[i]] = past[i]
 		}
 	}
 	if err != nil || failure != nil || found {
@@ -190,17 +193,14 @@ func (m *Manager) pastTasks(ctx context.Context, id cloudcrowd.JobID, stage stri
 	if err != nil {
 		return nil, "", err
 	}
-	list := make([]cloudcrowd.Task, 0, len(rows))
+	ids := make([]cloudcrowd.TaskID, 0, len(rows))
 	for _, t := range rows {
-		if state != "" && t.State != state {
-			continue
+		if state == "" || t.State == state {
+			ids = append(ids, t.ID)
 		}
-		if t, err = m.cfg.Store.Task(ctx, t.ID); err != nil {
-			return nil, "", err
-		}
-		list = append(list, t)
 	}
-	return list, next, nil
+	list, err := m.cfg.Store.WholeTasks(ctx, ids)
+	return list, next, err
 }
 
 func firstError(errs ...error) error {

@@ -329,13 +329,26 @@ func (w twin) compare(t *testing.T, db *rows, rng *rand.Rand, now cloudcrowd.Tim
 			return compareIDs(taskID(&a), taskID(&b))
 		})
 		pages(t, fmt.Sprint("tasks of stage ", stage), size, want, func(p store.Page) ([]cloudcrowd.Task, string, error) { return r.Tasks(t.Context(), job, stage, p) })
+		var ids []cloudcrowd.TaskID
+		var all []cloudcrowd.Task
 		for i, v := range want {
-			if i%7 == 0 {
+			if i%7 == 0 || rng.IntN(5) == 0 {
 				v.Attempts = selected(w.attempts, func(a cloudcrowd.Attempt) bool { return a.ID.Task == v.ID }, func(a, b cloudcrowd.Attempt) int { return compareIDs(a.ID, b.ID) })
 				if got, ok, err := r.Task(t.Context(), v.ID); !ok || err != nil || !reflect.DeepEqual(got, v) {
 					t.Fatalf("task %+v, %v, %v, want %+v", got, ok, err, v)
 				}
+				ids, all = append(ids, v.ID), append(all, v)
 			}
+		}
+		rng.Shuffle(len(ids), func(i, j int) { ids[i], ids[j], all[i], all[j] = ids[j], ids[i], all[j], all[i] })
+		if len(ids) > 0 { // one of them twice
+			ids, all = append(ids, ids[0]), append(all, all[0])
+		}
+		if got, err := r.WholeTasks(t.Context(), ids); err != nil || len(got) != len(all) || len(all) > 0 && !reflect.DeepEqual(got, all) {
+			t.Fatalf("tasks %+v, %v, want %+v", got, err, all)
+		}
+		if _, err := r.WholeTasks(t.Context(), append(ids, cloudcrowd.TaskID{Job: job, Stage: 9})); cloudcrowd.CodeOf(err) != cloudcrowd.NotFound {
+			t.Fatalf("a task that is not there among others: %v", err)
 		}
 	}
 	if _, ok, err := r.Task(t.Context(), cloudcrowd.TaskID{Job: job, Stage: 9}); ok || err != nil {

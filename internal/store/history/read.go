@@ -152,27 +152,87 @@ func (r *Reader) Task(ctx context.Context, id cloudcrowd.TaskID) (t cloudcrowd.T
 		if err != nil {
 			return err
 		}
-		offset := id.Index & (BlockTasks - 1)
-		only := [2]int32{offset, offset + 1}
-		tries := map[int32]cloudcrowd.Attempt{}
+		var w whole
 		for _, h := range held {
 			seg, err := r.open(ctx, h)
 			if err != nil {
 				return err
 			}
-			for _, v := range between(seg.Tasks, taskID, only) {
-				t, found = v, true
-			}
-			for _, a := range between(seg.Attempts, attemptID, only) {
-				tries[a.ID.N] = a
-			}
+			w.take(seg, id)
 		}
-		if found && len(tries) > 0 {
-			t.Attempts = slices.SortedFunc(maps.Values(tries), func(a, b cloudcrowd.Attempt) int { return cmp.Compare(a.ID.N, b.ID.N) })
-		}
+		t, found = w.task()
 		return nil
 	})
 	return t, found, err
+}
+
+// WholeTasks returns tasks with their attempts, in the order of ids; code NotFound if one is not there. It reads each block they lie in once.
+func (r *Reader) WholeTasks(ctx context.Context, ids []cloudcrowd.TaskID) ([]cloudcrowd.Task, error) {
+	blocks := map[Place][]int{} // places in ids
+	var order []Place
+	for i, id := range ids {
+		p := PlaceOf(id)
+		if blocks[p] == nil {
+			order = append(order, p)
+		}
+		blocks[p] = append(blocks[p], i)
+	}
+	list := make([]cloudcrowd.Task, len(ids))
+	for _, p := range order {
+		gathered := make([]whole, len(blocks[p]))
+		err := r.src.Block(ctx, p, func(s Stored) error {
+			seg, err := decode(s, tasks|attempts)
+			if err != nil {
+				return err
+			}
+			for k, i := range blocks[p] {
+				gathered[k].take(seg, ids[i])
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		for k, i := range blocks[p] {
+			var found bool
+			if list[i], found = gathered[k].task(); !found {
+				return nil, cloudcrowd.Errorf(cloudcrowd.NotFound, "there is no finished task %q", ids[i].String())
+			}
+		}
+	}
+	return list, nil
+}
+
+// whole is a task with its attempts, being gathered from the segments of its block in the order of their versions.
+type whole struct {
+	latest *cloudcrowd.Task
+	tries  map[int32]cloudcrowd.Attempt
+}
+
+func (w *whole) take(seg *Segment, id cloudcrowd.TaskID) {
+	offset := id.Index & (BlockTasks - 1)
+	only := [2]int32{offset, offset + 1}
+	for _, v := range between(seg.Tasks, taskID, only) {
+		w.latest = &v
+	}
+	for _, a := range between(seg.Attempts, attemptID, only) {
+		if w.tries == nil {
+			w.tries = map[int32]cloudcrowd.Attempt{}
+		}
+		w.tries[a.ID.N] = a
+	}
+}
+
+// task is what was gathered; false if the task itself was not among it.
+func (w *whole) task() (t cloudcrowd.Task, found bool) {
+	if w.latest == nil {
+		return t, false
+	}
+	t = *w.latest
+	if len(w.tries) > 0 {
+		t.Attempts = slices.SortedFunc(maps.Values(w.tries), func(a, b cloudcrowd.Attempt) int { return cmp.Compare(a.ID.N, b.ID.N) })
+	}
+	return t, true
 }
 
 // page collects the first items of an order, each in its latest version. It keeps no more than twice as many as it is asked for.

@@ -136,21 +136,42 @@ func (s *Store) Tasks(ctx context.Context, job cloudcrowd.JobID, stage int32, p 
 }
 
 // Task implements store.Projections.
-func (s *Store) Task(ctx context.Context, id cloudcrowd.TaskID) (t cloudcrowd.Task, err error) {
+func (s *Store) Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Task, error) {
+	list, err := s.WholeTasks(ctx, []cloudcrowd.TaskID{id})
+	if err != nil {
+		return cloudcrowd.Task{}, err
+	}
+	return list[0], nil
+}
+
+// WholeTasks implements store.Projections.
+func (s *Store) WholeTasks(ctx context.Context, ids []cloudcrowd.TaskID) (list []cloudcrowd.Task, err error) {
 	err = s.view(ctx, func() error {
-		v, ok := s.tasks[id]
-		if !ok {
-			return notFound("finished task", id)
+		tries := make(map[cloudcrowd.TaskID][]cloudcrowd.Attempt, len(ids))
+		for _, id := range ids {
+			v, ok := s.tasks[id]
+			if !ok {
+				return notFound("finished task", id)
+			}
+			tries[id], list = nil, append(list, v.v)
 		}
-		t = v.v
+		for _, a := range s.attempts {
+			if _, ok := tries[a.v.ID.Task]; ok {
+				tries[a.v.ID.Task] = append(tries[a.v.ID.Task], a.v)
+			}
+		}
+		for _, of := range tries {
+			slices.SortFunc(of, func(a, b cloudcrowd.Attempt) int { return cmp.Compare(a.ID.N, b.ID.N) })
+		}
+		for i := range list {
+			list[i].Attempts = slices.Clone(tries[list[i].ID])
+		}
 		return nil
 	})
 	if err != nil {
-		return t, err
+		return nil, err
 	}
-	t.Attempts, err = pick(s, ctx, s.attempts, func(a cloudcrowd.Attempt) bool { return a.ID.Task == id })
-	slices.SortFunc(t.Attempts, func(a, b cloudcrowd.Attempt) int { return cmp.Compare(a.ID.N, b.ID.N) })
-	return t, err
+	return list, nil
 }
 
 // JobAttempts implements store.Projections.

@@ -97,6 +97,11 @@ func (s *Store) Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Task
 	return t, err
 }
 
+// WholeTasks implements store.Projections.
+func (s *Store) WholeTasks(ctx context.Context, ids []cloudcrowd.TaskID) ([]cloudcrowd.Task, error) {
+	return s.history.WholeTasks(ctx, ids)
+}
+
 // JobAttempts implements store.Projections.
 func (s *Store) JobAttempts(ctx context.Context, job cloudcrowd.JobID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
 	return s.history.JobAttempts(ctx, job, p)

@@ -97,7 +97,7 @@ func finishedTasks(seq int64, tasks, attempts int) store.Projected {
 }
 
 // BenchmarkRead measures reading from a history of 100,000 tasks: the first page of each list, a page from its middle, and a page of tasks with their
-// attempts one by one.
+// attempts, at once and one by one.
 func BenchmarkRead(b *testing.B) {
 	s := open(b, b.TempDir())
 	s.options.ProjectedRows = 256
@@ -147,6 +147,17 @@ func BenchmarkRead(b *testing.B) {
 			})
 		}
 	}
+	b.Run("whole", func(b *testing.B) {
+		var ids []cloudcrowd.TaskID
+		for _, v := range middle.Tasks[:store.DefaultLimit] {
+			ids = append(ids, v.ID)
+		}
+		for b.Loop() {
+			if list, err := s.WholeTasks(ctx, ids); err != nil || len(list) != len(ids) {
+				b.Fatal(len(list), err)
+			}
+		}
+	})
 	b.Run("one-by-one", func(b *testing.B) {
 		for b.Loop() {
 			for _, v := range middle.Tasks[:store.DefaultLimit] {

@@ -57,9 +57,13 @@ func TestPlans(t *testing.T) {
 		"charges by job":    func() error { _, _, err := s.Charges(ctx, store.ChargeFilter{Job: job}, full); return err },
 		"charges by task":   func() error { _, _, err := s.Charges(ctx, store.ChargeFilter{Task: &task}, full); return err },
 		"task":              func() error { _, err := s.Task(ctx, task); return err },
-		"merge":             func() error { _, err := s.merge(ctx, history.PlaceOf(task), 1); return err },
-		"pending holds":     func() error { _, err := s.Holds(ctx, cloudcrowd.HoldPending); return err },
-		"journal":           func() error { _, _, err := s.journalRows(ctx, 0, 5); return err },
+		"whole tasks": func() error {
+			_, err := s.WholeTasks(ctx, []cloudcrowd.TaskID{task, projected.Tasks[2500].ID})
+			return err
+		},
+		"merge":         func() error { _, err := s.merge(ctx, history.PlaceOf(task), 1); return err },
+		"pending holds": func() error { _, err := s.Holds(ctx, cloudcrowd.HoldPending); return err },
+		"journal":       func() error { _, _, err := s.journalRows(ctx, 0, 5); return err },
 	}
 	for name, read := range reads {
 		seen = nil

@@ -99,12 +99,35 @@ func (f *finished) compare(size int) {
 				return compareAttempts(cloudcrowd.AttemptID{Task: a.ID}, cloudcrowd.AttemptID{Task: b.ID})
 			})
 			wantPages(t, fmt.Sprintf("tasks of stage %d of %s", stage, job), size, want, func(p store.Page) ([]cloudcrowd.Task, string, error) { return s.Tasks(ctx, job, stage, p) })
-			if len(want) > 0 {
-				v := want[len(want)/2]
-				v.Attempts = listed(f.attempts, func(a cloudcrowd.Attempt) bool { return a.ID.Task == v.ID }, func(a, b cloudcrowd.Attempt) int { return compareAttempts(a.ID, b.ID) })
-				if have := got(s.Task(ctx, v.ID))(t); !reflect.DeepEqual(have, v) {
-					t.Fatalf("task\n%+v\nwant\n%+v", have, v)
+			tries := map[cloudcrowd.TaskID][]cloudcrowd.Attempt{}
+			for _, a := range f.attempts {
+				tries[a.ID.Task] = append(tries[a.ID.Task], a)
+			}
+			for i := range want {
+				want[i].Attempts = tries[want[i].ID]
+				slices.SortFunc(want[i].Attempts, func(a, b cloudcrowd.Attempt) int { return compareAttempts(a.ID, b.ID) })
+			}
+			wantPages(t, fmt.Sprintf("whole tasks of stage %d of %s", stage, job), size, want, func(p store.Page) (list []cloudcrowd.Task, next string, err error) {
+				var ids []cloudcrowd.TaskID
+				if list, next, err = s.Tasks(ctx, job, stage, p); err == nil {
+					for _, v := range list {
+						ids = append(ids, v.ID)
+					}
+					list, err = s.WholeTasks(ctx, ids)
 				}
+				return list, next, err
+			})
+			if len(want) > 0 {
+				a, b, c := want[0], want[len(want)/2], want[len(want)-1]
+				if have := got(s.Task(ctx, b.ID))(t); !reflect.DeepEqual(have, b) {
+					t.Fatalf("task\n%+v\nwant\n%+v", have, b)
+				}
+				mixed := []cloudcrowd.Task{c, a, b, a}
+				if have := got(s.WholeTasks(ctx, []cloudcrowd.TaskID{c.ID, a.ID, b.ID, a.ID}))(t); !reflect.DeepEqual(have, mixed) {
+					t.Fatalf("tasks\n%+v\nwant\n%+v", have, mixed)
+				}
+				_, err := s.WholeTasks(ctx, []cloudcrowd.TaskID{a.ID, {Job: job, Stage: 7}})
+				wantCode(t, err, cloudcrowd.NotFound)
 			}
 		}
 		wantPages(t, "attempts of "+string(job), size, listed(f.attempts, func(a cloudcrowd.Attempt) bool { return a.ID.Task.Job == job }, func(a, b cloudcrowd.Attempt) int { return compareAttempts(a.ID, b.ID) }),
