@@ -60,6 +60,9 @@ type Welcome struct {
 	HeartbeatSeconds float64
 	LeaseSeconds     float64 // a lease not mentioned by a Beat for so long expires
 	Ahead            int     // leases it may queue beyond its slots
+	// Servers are the base URLs ("https://host:8443") of all servers of the crowd, this one included, in no order: where the worker may go on when this
+	// one is gone. They share certificate, devices and blobs. Empty: not told, which an older server does; the worker keeps to what it knows.
+	Servers []string `json:",omitempty"`
 }
 
 // Lease is the right to run one attempt until it expires.

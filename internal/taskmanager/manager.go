@@ -72,6 +72,7 @@ type Config struct {
 	Unpaused  bool                                 // simulation: do not wait in real time after a commit that failed
 	Merge     MergeFunc                            // performs a built-in merge
 	Committed func(took time.Duration, events int) // is told of every commit that succeeded; nil: nobody is
+	Servers   func() []string                      // base URLs of all servers of the crowd, for workers to go on with; must not block; nil: none are told
 }
 
 // Manager runs one shard.

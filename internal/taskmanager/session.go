@@ -147,7 +147,11 @@ func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcro
 			d.Returned(id, "its worker started anew and does not have it")
 		}
 	}
-	l.to(w).Welcome = &cloudcrowd.Welcome{HeartbeatSeconds: cfg.Heartbeat.Seconds(), LeaseSeconds: cfg.LeaseTTL.Seconds(), Ahead: cfg.Ahead}
+	welcome := &cloudcrowd.Welcome{HeartbeatSeconds: cfg.Heartbeat.Seconds(), LeaseSeconds: cfg.LeaseTTL.Seconds(), Ahead: cfg.Ahead}
+	if cfg.Servers != nil {
+		welcome.Servers = cfg.Servers()
+	}
+	l.to(w).Welcome = welcome
 	l.note(w, s, d.At)
 }
 

@@ -367,3 +367,24 @@ func TestStartStop(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 }
+
+// A worker that says hello is told all servers of the crowd, as they are at that moment; without a list, none.
+func TestServersAreTold(t *testing.T) {
+	t.Parallel()
+	servers := []string{"https://a.example.org:8443", "https://b.example.org:8443"}
+	r := newRig(t, func(c *Config) { c.Servers = func() []string { return servers } })
+	w := r.join("w", "bob", 1, nil)
+	if got := r.received(w).Welcome; got == nil || !slices.Equal(got.Servers, servers) {
+		t.Fatalf("welcome %+v", got)
+	}
+	servers = servers[1:]
+	r.m.Receive(w, cloudcrowd.Up{Hello: &cloudcrowd.Hello{Session: "s2"}})
+	r.step()
+	if got := r.received(w).Welcome; got == nil || !slices.Equal(got.Servers, servers) {
+		t.Fatalf("after a server left: %+v", got)
+	}
+	r = newRig(t, nil)
+	if got := r.received(r.join("w", "bob", 1, nil)).Welcome; got == nil || got.Servers != nil {
+		t.Fatalf("without a list: %+v", got)
+	}
+}

@@ -13,6 +13,10 @@ func checkDown(d *cloudcrowd.Down) error {
 		c.real("welcome.heartbeat_seconds", w.HeartbeatSeconds, anySeconds)
 		c.real("welcome.lease_seconds", w.LeaseSeconds, anySeconds)
 		c.amount("welcome.ahead", int64(w.Ahead), 1<<20)
+		c.count("welcome.servers", len(w.Servers), MaxServers)
+		for _, s := range w.Servers {
+			c.line("welcome.servers", s, MaxServer)
+		}
 	}
 	c.count("leases", len(d.Leases), MaxEntries)
 	for i := range d.Leases {

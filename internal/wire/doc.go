@@ -28,6 +28,8 @@ const (
 	MaxToken   = 1_024   // bytes of a grant's or upload's token
 	MaxStrings = 10_000  // arguments, environment variables or input files of one payload
 	MaxName    = 200     // bytes of a worker's name, and of its other words about itself
+	MaxServers = 256     // servers of a crowd
+	MaxServer  = 300     // bytes of a server's base URL
 	maxNested  = 65_536  // protobuf messages within one frame
 )
 

@@ -14,7 +14,7 @@ func EncodeDown(d *cloudcrowd.Down) ([]byte, error) {
 	var t jobTable
 	m := &pb.Down{Refresh: d.Refresh, Acks: t.flat(d.Acks), Cancels: t.flat(d.Cancels), Refused: d.Refused}
 	if w := d.Welcome; w != nil {
-		m.Welcome = &pb.Welcome{Protocol: Version, HeartbeatSeconds: w.HeartbeatSeconds, LeaseSeconds: w.LeaseSeconds, Ahead: uint32(w.Ahead)}
+		m.Welcome = &pb.Welcome{Protocol: Version, HeartbeatSeconds: w.HeartbeatSeconds, LeaseSeconds: w.LeaseSeconds, Ahead: uint32(w.Ahead), Servers: w.Servers}
 	}
 	if len(d.Leases) > 0 {
 		m.Leases = make([]*pb.Lease, len(d.Leases))
@@ -71,7 +71,7 @@ func DecodeDown(frame []byte) (*cloudcrowd.Down, error) {
 			return nil, cloudcrowd.Fieldf("welcome.protocol", "the server speaks version %d of the worker protocol, this worker %d to %d",
 				w.Protocol, Oldest, Version).WithHint("run the same release of CloudCrowd at both ends")
 		}
-		d.Welcome = &cloudcrowd.Welcome{HeartbeatSeconds: w.HeartbeatSeconds, LeaseSeconds: w.LeaseSeconds, Ahead: int(w.Ahead)}
+		d.Welcome = &cloudcrowd.Welcome{HeartbeatSeconds: w.HeartbeatSeconds, LeaseSeconds: w.LeaseSeconds, Ahead: int(w.Ahead), Servers: w.Servers}
 	}
 	var err error
 	if d.Acks, err = attempts("acks", m.Jobs, m.Acks); err != nil {

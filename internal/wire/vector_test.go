@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/wire/pb"
@@ -115,7 +117,7 @@ func writeVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	message := func(m *pb.Up) []byte {
+	message := func(m proto.Message) []byte {
 		b, err := pack(m)
 		if err != nil {
 			t.Fatal(err)
@@ -151,6 +153,14 @@ func writeVectors(t *testing.T) {
 	add("an output twice", "up", output(&pb.OutputFile{Path: "a", Digest: sum}, &pb.OutputFile{Path: "a", Digest: sum}))
 	add("a digest of 31 bytes", "up", output(&pb.OutputFile{Path: "a", Digest: sum[:31]}))
 	add("a size beyond 63 bits", "up", output(&pb.OutputFile{Path: "a", Digest: sum, SizeBytes: 1 << 63}))
+	welcome := func(servers ...string) []byte {
+		return message(&pb.Down{Welcome: &pb.Welcome{Protocol: 1, HeartbeatSeconds: 3, LeaseSeconds: 30, Ahead: 2, Servers: servers}})
+	}
+	add("a welcome that names no servers", "down", welcome())
+	add("a welcome that names servers", "down", welcome("https://a.example.org:8443", "https://b.example.org:8443"))
+	add("a server's address of two lines", "down", welcome("https://a.example.org:8443\nHost: b"))
+	add("a server's address that is too long", "down", welcome("https://"+strings.Repeat("a", MaxServer)))
+	add("too many servers", "down", welcome(make([]string, MaxServers+1)...))
 	b, err := json.MarshalIndent(vs, "", " ")
 	if err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func exampleUp() cloudcrowd.Up {
 // exampleDown has every field set.
 func exampleDown() cloudcrowd.Down {
 	return cloudcrowd.Down{
-		Welcome: &cloudcrowd.Welcome{HeartbeatSeconds: 5, LeaseSeconds: 30, Ahead: 2},
+		Welcome: &cloudcrowd.Welcome{HeartbeatSeconds: 5, LeaseSeconds: 30, Ahead: 2, Servers: []string{"https://a.example.org:8443", "https://[2001:db8::2]:8443"}},
 		Refresh: true,
 		Leases: []cloudcrowd.Lease{{
 			Attempt: attemptID(jobA, 0, 2, 1),

@@ -936,6 +936,7 @@ type Welcome struct {
 	HeartbeatSeconds float64                `protobuf:"fixed64,2,opt,name=heartbeat_seconds,json=heartbeatSeconds,proto3" json:"heartbeat_seconds,omitempty"`
 	LeaseSeconds     float64                `protobuf:"fixed64,3,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
 	Ahead            uint32                 `protobuf:"varint,4,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	Servers          []string               `protobuf:"bytes,5,rep,name=servers,proto3" json:"servers,omitempty"` // base URLs of all servers of the crowd; none: not told
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -996,6 +997,13 @@ func (x *Welcome) GetAhead() uint32 {
 		return x.Ahead
 	}
 	return 0
+}
+
+func (x *Welcome) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
 }
 
 // Lease is the right to run one attempt.
@@ -1491,12 +1499,13 @@ const file_pb_worker_proto_rawDesc = "" +
 	"\x06leases\x18\x04 \x03(\v2\x1b.cloudcrowd.worker.v1.LeaseR\x06leases\x12\x12\n" +
 	"\x04acks\x18\x05 \x03(\rR\x04acks\x12\x18\n" +
 	"\acancels\x18\x06 \x03(\rR\acancels\x12\x18\n" +
-	"\arefused\x18\a \x01(\tR\arefused\"\x8d\x01\n" +
+	"\arefused\x18\a \x01(\tR\arefused\"\xa7\x01\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12+\n" +
 	"\x11heartbeat_seconds\x18\x02 \x01(\x01R\x10heartbeatSeconds\x12#\n" +
 	"\rlease_seconds\x18\x03 \x01(\x01R\fleaseSeconds\x12\x14\n" +
-	"\x05ahead\x18\x04 \x01(\rR\x05ahead\"\xe3\x01\n" +
+	"\x05ahead\x18\x04 \x01(\rR\x05ahead\x12\x18\n" +
+	"\aservers\x18\x05 \x03(\tR\aservers\"\xe3\x01\n" +
 	"\x05Lease\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\rR\x03job\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\rR\x05stage\x12\x14\n" +
