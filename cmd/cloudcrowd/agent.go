@@ -114,7 +114,11 @@ func (a *app) workerEvent(dir string, h home) func(worker.Event) {
 			saved = true
 		}
 		if a.json {
-			a.object(map[string]any{"event": e.Kind, "text": e.Text, "finished": e.Finished, "running": e.Running})
+			o := map[string]any{"event": e.Kind, "text": e.Text, "finished": e.Finished, "running": e.Running}
+			if e.Server != "" {
+				o["server"] = e.Server
+			}
+			a.object(o)
 			return
 		}
 		switch e.Kind {

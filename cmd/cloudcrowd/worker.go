@@ -24,10 +24,13 @@ slot, without network, seeing only the inputs of its task, ended at its time,
 memory and output limits.
 
 The worker keeps fetched blobs up to --cache, runs --slots attempts at once,
-and delivers results later if the server is away when they are ready. The
-first Ctrl-C hands back what has not started, gives what runs 30 seconds to
-end, hands back the rest and leaves; a second one leaves at once. Work that is
-accepted earns credits for the owner of the join link.
+and delivers results later if the server is away when they are ready. If the
+crowd has several servers, it learns of them from the first one and goes on
+with another when its own is gone, also at later starts.
+
+The first Ctrl-C hands back what has not started, gives what runs 30 seconds
+to end, hands back the rest and leaves; a second one leaves at once. Work that
+is accepted earns credits for the owner of the join link.
 
 Every option can also be set by an environment variable and in a configuration
 file; see "cloudcrowd help environment".

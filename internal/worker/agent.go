@@ -22,6 +22,7 @@ type Agent struct {
 	id      cloudcrowd.WorkerID
 	http    *http.Client
 	direct  *direct
+	servers *servers
 	session string
 
 	state state // used by Run's goroutine alone
@@ -111,7 +112,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		cfg: cfg, key: key, id: cloudcrowd.WorkerID(public), http: httpClient(cfg.Pin), direct: newDirect(), session: rand.Text(), welcome: firstWelcome,
+		cfg: cfg, key: key, id: cloudcrowd.WorkerID(public), http: httpClient(cfg.Pin), direct: newDirect(), servers: loadServers(cfg.DataDir, cfg.Server), session: rand.Text(), welcome: firstWelcome,
 		held: make(map[cloudcrowd.AttemptID]*attempt), done: make(map[cloudcrowd.AttemptID]*finished),
 		wake: make(chan struct{}, 1), spoolWake: make(chan struct{}, 1), drain: make(chan struct{}), vanished: make(chan struct{}),
 	}
@@ -246,17 +247,28 @@ func (a *Agent) introduce(ctx context.Context) error {
 	return nil
 }
 
-// joinIfNeeded joins unless this device has joined this server, waiting for a server that is away.
+// joinIfNeeded joins unless this device has joined this crowd, waiting while all its servers are away.
 func (a *Agent) joinIfNeeded(ctx context.Context) error {
-	if _, ok := a.state.Joined[a.cfg.Server]; ok {
-		return nil
+	for _, server := range a.servers.all() {
+		if _, ok := a.state.Joined[server]; ok {
+			return nil
+		}
 	}
 	if a.cfg.Invite == "" {
 		return cloudcrowd.Fieldf("join", "this device has not joined %s yet", a.cfg.Server).WithHint("start it once with the join link the server prints")
 	}
 	for wait := firstBackoff; ; wait = min(2*wait, lastBackoff) {
-		err := a.joinServer(ctx)
-		if err == nil || !passing(err) {
+		var err error
+		for _, server := range a.servers.all() {
+			e := a.joinServer(ctx, server)
+			if e == nil || !passing(e) && !errors.Is(e, errCertificate) {
+				return e
+			}
+			if err == nil || passing(e) {
+				err = e
+			}
+		}
+		if !passing(err) { // no server has the certificate of the link
 			return err
 		}
 		a.event(Event{Kind: Disconnected, Text: "cannot join yet: " + err.Error()})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,32 +16,65 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
-const connectTimeout = 10 * time.Second
+const (
+	connectTimeout = 10 * time.Second
+	// pingEvery is how often a silent connection is tried; at the third time without an answer it counts as gone, before the leases it carried end.
+	pingEvery = 8 * time.Second
+)
 
-// stayConnected connects, again and again, and talks, until the worker has drained, ctx ends, or the server does not want it.
+// settled is how long a connection must have lasted for another server to be tried at once when it ends. A crowd whose servers all send workers away
+// soon is not to be stormed.
+const settled = time.Second
+
+// stayConnected connects, again and again, and talks, until the worker has drained, ctx ends, or the crowd does not want it. When a connection ends it tries
+// every other server at once; after each round in which none could be had it waits, twice as long as before.
 func (a *Agent) stayConnected(ctx context.Context, drained <-chan struct{}) error {
 	rejoined, said := false, false
 	wait := firstBackoff
+	foreign := map[string]bool{} // answer with another certificate
+	round := a.servers.all()
 	for {
-		err := a.talk(ctx, drained, func() { wait, said = firstBackoff, false })
+		server := round[0]
+		round = round[1:]
+		var since time.Time
+		err := a.talk(ctx, server, drained, func() { // it has welcomed the worker
+			since, wait, said = time.Now(), firstBackoff, false
+			clear(foreign)
+		})
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, errVanished):
 			return err
+		case errors.Is(err, errCertificate):
+			foreign[server] = true
+			if !slices.ContainsFunc(a.servers.all(), func(s string) bool { return !foreign[s] }) {
+				return err
+			}
 		case cloudcrowd.CodeOf(err) == cloudcrowd.NotFound && a.cfg.Invite != "" && !rejoined:
-			rejoined = true // the server has forgotten the device, for example because it was set up anew
-			delete(a.state.Joined, a.cfg.Server)
+			rejoined = true // the crowd has forgotten the device, for example because it was set up anew
+			for _, s := range a.servers.all() {
+				delete(a.state.Joined, s)
+			}
 			if err := a.joinIfNeeded(ctx); err != nil {
 				return err
 			}
+			round = []string{server}
 			continue
 		case refusal(err):
 			return err
 		}
 		if !said {
 			said = true
-			a.event(Event{Kind: Disconnected, Text: "not connected: " + err.Error()})
+			a.event(Event{Kind: Disconnected, Server: server, Text: "not connected to " + server + ": " + err.Error()})
+		}
+		up := !since.IsZero()
+		if !up && len(round) > 0 {
+			continue
+		}
+		round = a.servers.after(server)
+		if up && time.Since(since) >= settled && len(round) > 1 && cloudcrowd.CodeOf(err) != cloudcrowd.RateLimited {
+			continue
 		}
 		// Many workers lose a server at the same moment; they come back spread out.
 		select {
@@ -64,19 +98,19 @@ func refusal(err error) bool {
 }
 
 // talk is one connection from beginning to end: nil when the worker is done, else why it ended. up is called once the server has answered.
-func (a *Agent) talk(ctx context.Context, drained <-chan struct{}, up func()) error {
+func (a *Agent) talk(ctx context.Context, server string, drained <-chan struct{}, up func()) error {
 	closed := make(chan struct{})
 	var refused refusedBox
 	options := []nats.Option{
 		nats.ProxyPath("/worker"), nats.Nkey(string(a.id), a.key.Sign), nats.NoReconnect(), nats.Timeout(connectTimeout),
-		nats.PingInterval(20 * time.Second), nats.MaxPingsOutstanding(2), nats.NoEcho(),
+		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2), nats.NoEcho(),
 		nats.SetCustomDialer(dialer{ctx}), nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			a.cfg.Log.Warn("worker: connection", "error", err)
 		}),
 	}
-	address := "ws" + strings.TrimPrefix(a.cfg.Server, "http")
-	if strings.HasPrefix(a.cfg.Server, "https") {
+	address := "ws" + strings.TrimPrefix(server, "http")
+	if strings.HasPrefix(server, "https") {
 		options = append(options, nats.Secure(tlsConfig(a.cfg.Pin)))
 	}
 	conn, err := nats.Connect(address, options...)
@@ -104,6 +138,11 @@ func (a *Agent) talk(ctx context.Context, drained <-chan struct{}, up func()) er
 			go conn.Close()
 			return
 		}
+		if down.Welcome != nil {
+			if err := a.servers.learn(down.Welcome.Servers); err != nil {
+				a.cfg.Log.Warn("worker: the servers of the crowd could not be kept", "error", err) // they are known until the end of the process
+			}
+		}
 		a.handle(ctx, down)
 		if down.Welcome != nil {
 			once.Do(func() { close(welcomed) })
@@ -128,8 +167,9 @@ func (a *Agent) talk(ctx context.Context, drained <-chan struct{}, up func()) er
 		select {
 		case <-welcomed:
 			welcomed = nil
+			a.servers.connected(server)
 			up()
-			a.event(Event{Kind: Connected, Text: "connected to " + a.cfg.Server})
+			a.event(Event{Kind: Connected, Server: server, Text: "connected to " + server})
 		case <-closed:
 			if err := refused.get(); err != nil {
 				return err

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -77,7 +76,7 @@ func (a *Agent) follow(ctx context.Context, s span, answer *http.Response, w io.
 		return errElsewhere
 	}
 	at, err := url.Parse(answer.Header.Get("Location"))
-	if err != nil || at.Host == "" || at.Scheme != "https" && !(at.Scheme == "http" && strings.HasPrefix(a.cfg.Server, "http:")) {
+	if err != nil || at.Host == "" || at.Scheme != "https" && !(at.Scheme == "http" && answer.Request.URL.Scheme == "http") {
 		return errElsewhere
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)

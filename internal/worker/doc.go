@@ -1,4 +1,5 @@
 // Package worker is the program on a worker's machine: it joins a server, takes leases, fetches inputs, runs attempts in a sandbox, and reports results.
+// A crowd may have several servers; when the one it is connected to is gone, it goes on with another (servers.go).
 //
 // The way of an attempt: a lease arrives (message.go) and is queued; fetchers bring what it lacks into the cache (fetch.go, cache.go); a slot runs it
 // (slot.go); its result is written to the spool (spool.go), its outputs are uploaded (upload.go), and it is reported until the server acknowledges it
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -18,9 +20,9 @@ import (
 
 // Config of a worker. Server, DataDir and Sandbox are required; zero values elsewhere mean the default.
 type Config struct {
-	Server      string          // "https://host:8443"; plain http only to loopback
-	Pin         string          // hexadecimal SHA-256 of the server's certificate; if set, that certificate alone is accepted and names are not looked at
-	DataDir     string          // device key, cache, spool; made with mode 0700. One agent at a time uses it
+	Server      string          // "https://host:8443"; plain http only to loopback. Others of its crowd are used when it is away, once it has named them
+	Pin         string          // hexadecimal SHA-256 of the servers' certificate; if set, that certificate alone is accepted and names are not looked at
+	DataDir     string          // device key, cache, spool, what it knows of the crowd; made with mode 0700. One agent at a time uses it
 	Invite      string          // secret of an invite; needed until the device has joined
 	Name        string          // for people; default the host name
 	Version     string          // of the agent, for people
@@ -42,6 +44,7 @@ type Config struct {
 type Event struct {
 	Kind     EventKind
 	Text     string               // one sentence
+	Server   string               // of Joined, Connected and Disconnected: which one
 	Attempt  cloudcrowd.AttemptID // of Started and Finished
 	Outcome  cloudcrowd.Outcome   // of Finished
 	Finished int64                // attempts finished since the start of the agent, whatever their outcome
@@ -74,6 +77,7 @@ func (c *Config) setDefaults() error {
 	if err := link.CheckPin(c.Pin); err != nil {
 		return err
 	}
+	c.Server = strings.TrimSuffix(c.Server, "/")
 	if c.DataDir == "" {
 		return cloudcrowd.Fieldf("data", "the worker needs a folder for its key, cache and spool")
 	}

@@ -37,20 +37,22 @@ func (a *Agent) download(ctx context.Context, s span, token string, w io.Writer)
 }
 
 func (a *Agent) get(ctx context.Context, s span, token string, w io.Writer, direct bool) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.cfg.Server+"/v1/blobs/"+string(s.Digest), nil)
+	resp, err := a.ask(func(server string) (*http.Request, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server+"/v1/blobs/"+string(s.Digest), nil)
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Authorization", "Grant "+token)
+		if !s.whole() {
+			req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", s.Offset, s.Offset+s.Length-1))
+		}
+		if direct {
+			req.Header.Set(wire.DirectHeader, "1")
+		}
+		return req, nil
+	})
 	if err != nil {
 		return err
-	}
-	req.Header.Set("Authorization", "Grant "+token)
-	if !s.whole() {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", s.Offset, s.Offset+s.Length-1))
-	}
-	if direct {
-		req.Header.Set(wire.DirectHeader, "1")
-	}
-	resp, err := a.http.Do(req)
-	if err != nil {
-		return unreachable(err)
 	}
 	defer resp.Body.Close()
 	if direct && resp.StatusCode == http.StatusTemporaryRedirect {

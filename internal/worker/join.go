@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
@@ -31,24 +32,27 @@ func tlsConfig(pin string) *tls.Config {
 				return nil
 			}
 		}
-		return (&cloudcrowd.Error{Code: cloudcrowd.Forbidden, Msg: "the server's certificate is not the one the link names: this is another server, or somebody listens in"}).
-			WithHint("ask for a new join link if the server was set up anew")
+		return errCertificate
 	}
 	return c
 }
 
+// errCertificate says that whoever answers at an address is not of the crowd.
+var errCertificate = (&cloudcrowd.Error{Code: cloudcrowd.Forbidden, Msg: "the server's certificate is not the one the link names: this is another server, or somebody listens in"}).
+	WithHint("ask for a new join link if the server was set up anew")
+
 func httpClient(pin string) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			TLSClientConfig: tlsConfig(pin), ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 16, MaxConnsPerHost: 32,
+			TLSClientConfig: tlsConfig(pin), DialContext: (&net.Dialer{Timeout: connectTimeout}).DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 16, MaxConnsPerHost: 32,
 			IdleConnTimeout: 90 * time.Second, ResponseHeaderTimeout: time.Minute, TLSHandshakeTimeout: 15 * time.Second,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // a server has no reason to send a worker elsewhere
 	}
 }
 
-// joinServer presents the invite. It is safe to repeat.
-func (a *Agent) joinServer(ctx context.Context) error {
+// joinServer presents the invite. It is safe to repeat, also at another server.
+func (a *Agent) joinServer(ctx context.Context, server string) error {
 	signature, err := a.key.Sign(wire.JoinMessage(a.cfg.Invite, a.id))
 	if err != nil {
 		return err
@@ -61,7 +65,7 @@ func (a *Agent) joinServer(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.cfg.Server+"/v1/join", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server+"/v1/join", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -86,11 +90,11 @@ func (a *Agent) joinServer(ctx context.Context) error {
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&answer); err != nil || answer.Worker != a.id {
 		return &cloudcrowd.Error{Code: cloudcrowd.Internal, Msg: "the server's answer to joining cannot be read", Err: err}
 	}
-	a.state.Joined[a.cfg.Server] = string(answer.Owner)
+	a.state.Joined[server] = string(answer.Owner)
 	if err := a.state.save(a.cfg.DataDir); err != nil {
 		return err
 	}
-	a.event(Event{Kind: Joined, Text: "joined " + a.cfg.Server + ", earning for " + string(answer.Owner)})
+	a.event(Event{Kind: Joined, Server: server, Text: "joined " + server + ", earning for " + string(answer.Owner)})
 	return nil
 }
 

@@ -105,6 +105,9 @@ func (a *Agent) heartbeat(now time.Time) {
 	if a.diskFull != "" && (free < 0 || free > 2*lowDisk) {
 		a.diskFull = ""
 	}
+	if a.connected && !a.welcomed && !a.greet && now.Sub(a.greeted) > max(greetPause, 3*seconds(a.welcome.HeartbeatSeconds)) {
+		a.greet = true // Hello, or the answer to it, was lost
+	}
 	patience := max(resendAfter, 3*seconds(a.welcome.HeartbeatSeconds))
 	for _, f := range a.done {
 		if f.ready && !f.sent.IsZero() && now.Sub(f.sent) > patience {

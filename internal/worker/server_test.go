@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -43,19 +44,29 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// testServer is a server with a real gateway and a crowd that a test plays. Blobs are in memory; a grant is good if it starts with "ok".
+// testCrowd is what the servers of a crowd share. Blobs are in memory; a grant is good if it starts with "ok".
+type testCrowd struct {
+	mu    sync.Mutex // of the servers, too
+	blobs map[cloudcrowd.Digest][]byte
+	known map[cloudcrowd.WorkerID]bool
+}
+
+// testServer is a server with a real gateway and a crowd that a test plays.
 type testServer struct {
+	*testCrowd
 	t       *testing.T
 	gateway *gateway.Gateway
 	http    *httptest.Server
-	ups     chan cloudcrowd.Up // everything workers say, in order
-	gone    chan cloudcrowd.WorkerID
 
-	mu       sync.Mutex
-	blobs    map[cloudcrowd.Digest][]byte
-	known    map[cloudcrowd.WorkerID]bool
+	certificate *tls.Certificate // nil: plain HTTP
+
+	ups  chan cloudcrowd.Up // everything workers say, in order
+	gone chan cloudcrowd.WorkerID
+
 	requests []string // METHOD path range
 	down     bool     // answers 503
+	refusal  error    // what every device is refused with
+	calls    int      // connections of workers that were asked for
 }
 
 const invite = "INVITE"
@@ -63,10 +74,30 @@ const invite = "INVITE"
 // serve starts a server; at is where to listen, "" for anywhere.
 func serve(t *testing.T, at string) *testServer {
 	t.Helper()
-	s := &testServer{t: t, ups: make(chan cloudcrowd.Up, 10_000), gone: make(chan cloudcrowd.WorkerID, 100),
-		blobs: make(map[cloudcrowd.Digest][]byte), known: make(map[cloudcrowd.WorkerID]bool)}
+	s := newServer(t, &testCrowd{blobs: make(map[cloudcrowd.Digest][]byte), known: make(map[cloudcrowd.WorkerID]bool)})
 	s.listen(at)
-	t.Cleanup(s.stop)
+	return s
+}
+
+// serveCrowd starts n servers of one crowd.
+func serveCrowd(t *testing.T, n int) []*testServer {
+	t.Helper()
+	all := []*testServer{serve(t, "")}
+	for len(all) < n {
+		s := newServer(t, all[0].testCrowd)
+		s.listen("")
+		all = append(all, s)
+	}
+	return all
+}
+
+func newServer(t *testing.T, crowd *testCrowd) *testServer {
+	s := &testServer{testCrowd: crowd, t: t, ups: make(chan cloudcrowd.Up, 10_000), gone: make(chan cloudcrowd.WorkerID, 100)}
+	t.Cleanup(func() {
+		if s.gateway != nil {
+			s.stop()
+		}
+	})
 	return s
 }
 
@@ -80,7 +111,12 @@ func (s *testServer) listen(at string) {
 		s.t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/worker", s.gateway.Handler())
+	mux.HandleFunc("/worker", func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.calls++
+		s.mu.Unlock()
+		s.gateway.Handler().ServeHTTP(w, r)
+	})
 	mux.HandleFunc("POST /v1/join", s.join)
 	mux.HandleFunc("/v1/blobs/{digest}", s.blob)
 	s.http = httptest.NewUnstartedServer(mux)
@@ -91,6 +127,11 @@ func (s *testServer) listen(at string) {
 		}
 		s.http.Listener.Close()
 		s.http.Listener = l
+	}
+	if s.certificate != nil {
+		s.http.TLS = &tls.Config{Certificates: []tls.Certificate{*s.certificate}}
+		s.http.StartTLS()
+		return
 	}
 	s.http.Start()
 }
@@ -113,6 +154,9 @@ func (s *testServer) Gone(w cloudcrowd.WorkerID)                      { s.gone <
 func (s *testServer) Admit(_ context.Context, id cloudcrowd.WorkerID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.refusal != nil {
+		return s.refusal
+	}
 	if !s.known[id] {
 		return cloudcrowd.Errorf(cloudcrowd.NotFound, "this device has not joined")
 	}
@@ -121,6 +165,13 @@ func (s *testServer) Admit(_ context.Context, id cloudcrowd.WorkerID) error {
 
 func (s *testServer) join(w http.ResponseWriter, r *http.Request) {
 	var in struct{ Invite, Worker, Name, Signature string }
+	s.mu.Lock()
+	down := s.down
+	s.mu.Unlock()
+	if down {
+		http.Error(w, "away", http.StatusServiceUnavailable)
+		return
+	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -192,6 +243,19 @@ func (s *testServer) get(t *testing.T, d cloudcrowd.Digest) string {
 		t.Fatalf("blob %s was not stored", d.Short())
 	}
 	return string(b)
+}
+
+func (s *testServer) refuse(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusal = err
+}
+
+// called is how often workers have asked for a connection.
+func (s *testServer) called() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
 }
 
 func (s *testServer) setDown(down bool) {

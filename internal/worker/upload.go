@@ -129,7 +129,7 @@ func lost(err error) error {
 // upload stores one file, unless the server has it.
 func (a *Agent) upload(ctx context.Context, path string, d cloudcrowd.Digest, size int64, token string) error {
 	if size >= askFirst {
-		resp, err := a.blobRequest(ctx, http.MethodHead, d, token, nil, 0)
+		resp, err := a.blobRequest(ctx, http.MethodHead, d, token, "", 0)
 		if err != nil {
 			return err
 		}
@@ -138,12 +138,7 @@ func (a *Agent) upload(ctx context.Context, path string, d cloudcrowd.Digest, si
 			return nil
 		}
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return lost(err)
-	}
-	defer file.Close()
-	resp, err := a.blobRequest(ctx, http.MethodPut, d, token, file, size)
+	resp, err := a.blobRequest(ctx, http.MethodPut, d, token, path, size)
 	if err != nil {
 		return err
 	}
@@ -170,32 +165,54 @@ func matches(path string, d cloudcrowd.Digest) bool {
 	return err == nil && hex.EncodeToString(sum.Sum(nil)) == string(d)
 }
 
-func (a *Agent) blobRequest(ctx context.Context, method string, d cloudcrowd.Digest, token string, body *os.File, size int64) (*http.Response, error) {
+// blobRequest asks about a blob, or stores the file at path ("": none) as it.
+func (a *Agent) blobRequest(ctx context.Context, method string, d cloudcrowd.Digest, token, path string, size int64) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	stalled := time.AfterFunc(2*stallTime, cancel)
 	end := func() { stalled.Stop(); cancel() }
-	var r io.Reader
-	if body != nil && size > 0 {
-		r = readerFunc(func(p []byte) (int, error) { // it is read as fast as the network takes it
+	resp, err := a.ask(func(server string) (*http.Request, error) {
+		var body io.Reader
+		if path != "" { // opened for every try: one that failed may still be reading
+			file, err := os.Open(path)
+			if err != nil {
+				return nil, lost(err)
+			}
 			stalled.Reset(2 * stallTime)
-			return body.Read(p)
-		})
-	}
-	req, err := http.NewRequestWithContext(ctx, method, a.cfg.Server+"/v1/blobs/"+string(d), r)
+			body = &sending{file, func() { stalled.Reset(2 * stallTime) }}
+		}
+		req, err := http.NewRequestWithContext(ctx, method, server+"/v1/blobs/"+string(d), body)
+		if err != nil {
+			return nil, err
+		}
+		if req.ContentLength = size; size == 0 && path != "" {
+			_ = req.Body.Close() // was not read
+			req.Body = http.NoBody
+		}
+		req.Header.Set("Authorization", "Grant "+token)
+		return req, nil
+	})
 	if err != nil {
 		end()
 		return nil, err
 	}
-	req.ContentLength = size
-	req.Header.Set("Authorization", "Grant "+token)
-	resp, err := a.http.Do(req)
-	if err != nil {
-		end()
-		return nil, unreachable(err)
-	}
 	resp.Body = &ending{resp.Body, end}
 	return resp, nil
 }
+
+// sending is a file that is read as fast as the network takes it, and says each time that it goes on.
+type sending struct {
+	file  *os.File
+	going func()
+}
+
+// Read implements io.Reader.
+func (s *sending) Read(p []byte) (int, error) {
+	s.going()
+	return s.file.Read(p)
+}
+
+// Close implements io.Closer.
+func (s *sending) Close() error { return s.file.Close() }
 
 // ending frees what a request holds with its body.
 type ending struct {
