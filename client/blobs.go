@@ -146,29 +146,29 @@ func fileError(path string, err error) error {
 }
 
 // OpenBlob reads a blob from offset on, length bytes of it (-1: to its end). Grant is a worker's read grant, "" to use the client's token. The bytes
-// are not checked against the digest; FetchBlob does that. The caller closes the reader.
+// are not checked against the digest; FetchBlob does that. When the connection breaks, reading goes on where it was. The caller closes the reader.
 func (c *Client) OpenBlob(ctx context.Context, d cloudcrowd.Digest, offset, length int64, grant string) (io.ReadCloser, error) {
 	if length == 0 {
 		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
 	k := call{method: http.MethodGet, path: "/v1/blobs/" + string(d), repeat: true, grant: grant}
 	ranged := offset > 0 || length > 0
+	last := ""
 	if ranged {
-		last := ""
 		if length > 0 {
 			last = strconv.FormatInt(offset+length-1, 10)
 		}
 		k.header = map[string]string{"Range": fmt.Sprintf("bytes=%d-%s", offset, last)}
 	}
-	resp, err := c.send(ctx, k)
+	resp, body, err := c.open(ctx, k, offset, last)
 	if err != nil {
 		return nil, err
 	}
 	if ranged && resp.StatusCode != http.StatusPartialContent {
-		resp.Body.Close()
+		body.Close()
 		return nil, cloudcrowd.Errorf(cloudcrowd.Internal, "the server ignored the asked range of the blob")
 	}
-	return resp.Body, nil
+	return body, nil
 }
 
 // FetchBlob copies a whole blob to w and checks its digest at the end: code DigestMismatch if the bytes are not d's (w has got them by then).
@@ -185,7 +185,8 @@ func (c *Client) checkedCopy(w io.Writer, r io.Reader, d cloudcrowd.Digest) (int
 	h := sha256.New()
 	n, err := io.Copy(io.MultiWriter(w, h), r)
 	if err != nil {
-		return n, plain(c.unreachable(err))
+		server, _ := c.current()
+		return n, plain(c.unreachable(server, err))
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != string(d) {
 		return n, cloudcrowd.Errorf(cloudcrowd.DigestMismatch, "the bytes received are not those of blob %s", d.Short())

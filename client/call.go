@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -34,7 +35,9 @@ type call struct {
 	header map[string]string
 	body   func() (io.ReadCloser, error) // nil: none
 	length int64
-	repeat bool // may be sent again without harm
+	repeat bool // may be sent again without harm, here or elsewhere
+	here   bool // for the first server alone
+	sent   *int // counts how often it may have reached a server; nil: nobody asks
 	grant  string
 }
 
@@ -68,17 +71,24 @@ func exchange[T any](ctx context.Context, c *Client, k call, in any) (T, error) 
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, callLimit, errSlow)
 	defer cancel()
-	resp, err := c.send(ctx, k)
-	if err != nil {
-		return out, err
+	var resp *http.Response
+	var b []byte
+	for try := 0; ; try++ {
+		var err error
+		if resp, err = c.send(ctx, k); err != nil {
+			return out, err
+		}
+		b, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		resp.Body.Close()
+		if err == nil {
+			break
+		}
+		if !k.repeat || try >= c.retries || ctx.Err() != nil { // otherwise the server went away while it answered
+			return out, plain(c.unreachable(serverOf(resp), err))
+		}
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNoContent {
 		return out, nil
-	}
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return out, plain(c.unreachable(err))
 	}
 	if len(bytes.TrimSpace(b)) == 0 || !strings.Contains(resp.Header.Get("Content-Type"), "json") {
 		return out, nil
@@ -91,11 +101,12 @@ func exchange[T any](ctx context.Context, c *Client, k call, in any) (T, error) 
 
 var errSlow = errors.New("no answer within two minutes")
 
-// send performs a call, repeating it where that is harmless and useful. The answer's status is below 400; its body is the caller's to close.
+// send performs a call, repeating it where that is harmless and useful: at once at the other servers, and after a pause at all of them. The answer's
+// status is below 400; its body is the caller's to close.
 func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	pause := firstPause
 	for try := 0; ; try++ {
-		resp, err := c.once(ctx, k)
+		resp, err := c.round(ctx, k)
 		if err == nil {
 			return resp, nil
 		}
@@ -103,7 +114,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 			return nil, plain(err)
 		}
 		wait := pause/2 + mathrand.N(pause)
-		if d, ok := errors.AsType[*busyError](err); ok && d.after > 0 {
+		if d, ok := errors.AsType[*failure](err); ok && d.after > 0 {
 			wait = min(d.after, maxPause)
 		}
 		select {
@@ -115,8 +126,41 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	}
 }
 
-func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
-	u := *c.base
+// round performs a call at the current server and, as long as that is harmless and may help, at the next ones, each once. Of several failures it gives the
+// first, or the first that may pass.
+func (c *Client) round(ctx context.Context, k call) (*http.Response, error) {
+	if k.here {
+		return c.once(ctx, c.servers[0], k)
+	}
+	var worst error
+	silent := true
+	for range c.servers {
+		server, turn := c.current()
+		resp, err := c.once(ctx, server, k)
+		f, ok := errors.AsType[*failure](err)
+		if k.sent != nil && !(ok && f.unsent) {
+			*k.sent++
+		}
+		if err == nil {
+			return resp, nil
+		}
+		if worst == nil || !worthRepeating(worst) && worthRepeating(err) {
+			worst = err
+		}
+		if !ok || !f.unsent && !(f.absent && k.repeat) || ctx.Err() != nil {
+			return nil, err
+		}
+		silent = silent && f.silent
+		c.moveFrom(turn)
+	}
+	if f, ok := errors.AsType[*failure](worst); ok && silent && len(c.servers) > 1 {
+		f.e.Msg = "cannot reach any server of the crowd: " + strings.Join(c.Servers(), ", ")
+	}
+	return nil, worst
+}
+
+func (c *Client) once(ctx context.Context, server *url.URL, k call) (*http.Response, error) {
+	u := *server
 	u.Path, u.RawPath = "", ""
 	target := u.String() + k.path
 	if len(k.query) > 0 {
@@ -155,7 +199,7 @@ func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errSlow) {
 			return nil, cause
 		}
-		return nil, c.unreachable(err)
+		return nil, c.unreachable(server, err)
 	}
 	if resp.StatusCode >= 300 && resp.StatusCode != http.StatusNotModified {
 		defer resp.Body.Close()
@@ -164,43 +208,56 @@ func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
 	return resp, nil
 }
 
+// serverOf is where an answer came from.
+func serverOf(resp *http.Response) *url.URL {
+	return &url.URL{Scheme: resp.Request.URL.Scheme, Host: resp.Request.URL.Host}
+}
+
 // unreachable explains a failure below HTTP.
-func (c *Client) unreachable(err error) error {
+func (c *Client) unreachable(server *url.URL, err error) error {
 	if e, ok := errors.AsType[*cloudcrowd.Error](err); ok { // a wrong certificate, told by TLSConfig
-		return e
+		return &failure{e: *e, unsent: true}
 	}
 	if wrong, ok := errors.AsType[*tls.CertificateVerificationError](err); ok { // trying again would change nothing
-		return (&cloudcrowd.Error{Code: cloudcrowd.Forbidden, Msg: "nobody this machine trusts vouches for the certificate of " + c.base.Host, Err: wrong.Err}).
+		e := (&cloudcrowd.Error{Code: cloudcrowd.Forbidden, Msg: "nobody this machine trusts vouches for the certificate of " + server.Host, Err: wrong.Err}).
 			WithHint("use the whole admin link, quoted: its end, &pin=…, names the certificate; or give that fingerprint with --pin")
+		return &failure{e: *e, unsent: true}
 	}
-	return &busyError{e: cloudcrowd.Error{
-		Code: cloudcrowd.Unavailable, Msg: fmt.Sprintf("cannot reach the server at %s", c.base), Err: err,
+	f := &failure{absent: true, passing: true, silent: true, e: cloudcrowd.Error{
+		Code: cloudcrowd.Unavailable, Msg: fmt.Sprintf("cannot reach the server at %s", server), Err: err,
 		Hint: "check the address and that the server runs; `--server` or CLOUDCROWD_SERVER chooses another",
 	}}
+	op, ok := errors.AsType[*net.OpError](err)
+	f.unsent = ok && op.Op == "dial"
+	return f
 }
 
-// busyError is an Error after which trying again makes sense.
-type busyError struct {
-	e     cloudcrowd.Error
-	after time.Duration // as the server asked; 0: not said
+// failure is an Error that another server, or the same one later, may not have.
+type failure struct {
+	e       cloudcrowd.Error
+	unsent  bool          // nothing of the call was sent
+	silent  bool          // no answer came
+	absent  bool          // the server is not there or does not work now; another one may
+	passing bool          // trying again later makes sense
+	after   time.Duration // as the server asked; 0: not said
 }
 
-func (e *busyError) Error() string { return e.e.Error() }
+func (e *failure) Error() string { return e.e.Error() }
 
 // Unwrap makes errors.As find the *cloudcrowd.Error.
-func (e *busyError) Unwrap() error { return &e.e }
+func (e *failure) Unwrap() error { return &e.e }
 
 // plain takes the wrapping off, so that callers get the *cloudcrowd.Error itself.
 func plain(err error) error {
-	if e, ok := errors.AsType[*busyError](err); ok {
+	if e, ok := errors.AsType[*failure](err); ok {
 		return &e.e
 	}
 	return err
 }
 
 func worthRepeating(err error) bool {
-	_, ok := errors.AsType[*busyError](err)
-	return ok
+	f, ok := errors.AsType[*failure](err)
+	return ok && f.passing
 }
 
 // readProblem makes an Error of an error answer.
@@ -222,7 +279,7 @@ func readProblem(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusGatewayTimeout:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-		return &busyError{e: e, after: time.Duration(seconds) * time.Second}
+		return &failure{e: e, passing: true, absent: resp.StatusCode != http.StatusTooManyRequests, after: time.Duration(seconds) * time.Second}
 	}
 	return &e
 }

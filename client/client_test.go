@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -85,7 +86,7 @@ func TestRetry(t *testing.T) {
 	}
 	s, calls, _ = flaky(t, 1)
 	c, _ = New(Options{URL: s.URL})
-	if _, err := c.Cancel(ctx, "j0", ""); cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable || calls.Load() != 1 {
+	if _, err := c.Drain(ctx, 0); cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable || calls.Load() != 1 {
 		t.Error(err, calls.Load())
 	}
 	s, calls, _ = flaky(t, 100)
@@ -157,7 +158,7 @@ func TestFromLink(t *testing.T) {
 	t.Parallel()
 	pin := strings.Repeat("0f", 32)
 	o, invite, err := FromLink("https://10.0.0.1:8443/join#s=cci_x&pin=" + pin)
-	if err != nil || invite != "cci_x" || o != (Options{URL: "https://10.0.0.1:8443", Pin: pin}) {
+	if err != nil || invite != "cci_x" || !reflect.DeepEqual(o, Options{URL: "https://10.0.0.1:8443", Pin: pin}) {
 		t.Errorf("%+v %s %v", o, invite, err)
 	}
 	o, invite, err = FromLink("http://127.0.0.1:8080/admin#t=cc_y")

@@ -18,7 +18,7 @@ import (
 const silence = 45 * time.Second
 
 // Events follows the live feed, from the event after the given id on ("" means from now); job "" means all jobs the token may see. It
-// reconnects by itself, resuming after the last event it saw, until ctx ends or the loop is left. It yields an error only when trying again is
+// reconnects by itself, to another server of the crowd if need be, resuming after the last event it saw, until ctx ends or the loop is left. It yields an error only when trying again is
 // useless (no valid token, no such job), and ends then. When ctx ends it ends without an error.
 func (c *Client) Events(ctx context.Context, after string, job cloudcrowd.JobID) iter.Seq2[cloudcrowd.Event, error] {
 	return func(yield func(cloudcrowd.Event, error) bool) {
@@ -52,12 +52,17 @@ func (c *Client) follow(ctx context.Context, after *string, job cloudcrowd.JobID
 	if *after != "" {
 		k.header["Last-Event-ID"] = *after
 	}
-	resp, err := c.once(ctx, k)
+	k.repeat = true
+	resp, err := c.round(ctx, k)
 	if err != nil {
 		return true, false, err
 	}
 	defer resp.Body.Close()
-	watch := time.AfterFunc(silence, cancel)
+	_, turn := c.current()
+	watch := time.AfterFunc(silence, func() {
+		c.moveFrom(turn)
+		cancel()
+	})
 	defer watch.Stop()
 	var data strings.Builder
 	lines := bufio.NewReader(resp.Body)
@@ -67,7 +72,7 @@ func (c *Client) follow(ctx context.Context, after *string, job cloudcrowd.JobID
 			if err == io.EOF || ctx.Err() != nil {
 				err = nil
 			} else {
-				err = c.unreachable(err)
+				err = c.unreachable(serverOf(resp), err)
 			}
 			return true, true, err
 		}

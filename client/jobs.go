@@ -104,7 +104,15 @@ func (c *Client) Job(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.Job, 
 
 // Cancel ends a running job; the unspent budget goes back. Code Conflict if it has ended.
 func (c *Client) Cancel(ctx context.Context, id cloudcrowd.JobID, reason string) (cloudcrowd.Job, error) {
-	return post[cloudcrowd.Job](ctx, c, "/v1/jobs/"+url.PathEscape(string(id))+"/cancel", CancelRequest{Reason: reason}, "")
+	sent := 0
+	k := call{method: http.MethodPost, path: "/v1/jobs/" + url.PathEscape(string(id)) + "/cancel", repeat: true, sent: &sent}
+	job, err := exchange[cloudcrowd.Job](ctx, c, k, CancelRequest{Reason: reason})
+	if cloudcrowd.CodeOf(err) == cloudcrowd.Conflict && sent > 1 { // an earlier try may have done it, and its answer was lost
+		if now, e := c.Job(ctx, id); e == nil && now.State == cloudcrowd.JobCancelled {
+			return now, nil
+		}
+	}
+	return job, err
 }
 
 // Tasks lists a job's tasks by stage and index, with their attempts.

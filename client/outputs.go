@@ -13,20 +13,21 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 )
 
-// OpenOutput reads one output file of a task; task -1 is a built-in merge. The caller closes the reader.
+// OpenOutput reads one output file of a task; task -1 is a built-in merge. When the connection breaks, reading goes on where it was. The caller closes the
+// reader.
 func (c *Client) OpenOutput(ctx context.Context, job cloudcrowd.JobID, stage string, task int32, path string) (io.ReadCloser, error) {
 	parts := strings.Split(path, "/")
 	for i := range parts {
 		parts[i] = url.PathEscape(parts[i])
 	}
-	resp, err := c.send(ctx, call{
+	_, body, err := c.open(ctx, call{
 		method: http.MethodGet, repeat: true,
 		path: "/v1/jobs/" + url.PathEscape(string(job)) + "/outputs/" + url.PathEscape(stage) + "/" + strconv.Itoa(int(task)) + "/" + strings.Join(parts, "/"),
-	})
+	}, 0, "")
 	if err != nil {
 		return nil, err
 	}
-	return resp.Body, nil
+	return body, nil
 }
 
 // SaveOutput writes one of Job.Outputs to the file dest, whose folder is made if needed. The file appears only when it is complete and its digest was

@@ -52,8 +52,7 @@ func (c *Client) CreateInvite(ctx context.Context, r InviteRequest) (NewInvite, 
 
 // RevokeInvite withdraws an invite; workers that joined by it stay.
 func (c *Client) RevokeInvite(ctx context.Context, id string) error {
-	_, err := exchange[struct{}](ctx, c, call{method: http.MethodDelete, path: "/v1/invites/" + url.PathEscape(id), repeat: true}, nil)
-	return err
+	return c.remove(ctx, "/v1/invites/"+url.PathEscape(id))
 }
 
 // Tokens lists the public parts of tokens.
@@ -68,7 +67,16 @@ func (c *Client) CreateToken(ctx context.Context, r TokenRequest) (NewToken, err
 
 // DeleteToken withdraws a token at once.
 func (c *Client) DeleteToken(ctx context.Context, id string) error {
-	_, err := exchange[struct{}](ctx, c, call{method: http.MethodDelete, path: "/v1/tokens/" + url.PathEscape(id)}, nil)
+	return c.remove(ctx, "/v1/tokens/"+url.PathEscape(id))
+}
+
+// remove deletes what is at path. That it is not there is no error when an earlier try, whose answer was lost, may have deleted it.
+func (c *Client) remove(ctx context.Context, path string) error {
+	sent := 0
+	_, err := exchange[struct{}](ctx, c, call{method: http.MethodDelete, path: path, repeat: true, sent: &sent}, nil)
+	if cloudcrowd.CodeOf(err) == cloudcrowd.NotFound && sent > 1 {
+		return nil
+	}
 	return err
 }
 

@@ -46,6 +46,7 @@ func httpClient(pin string) *http.Client {
 		Transport: &http.Transport{
 			TLSClientConfig: tlsConfig(pin), DialContext: (&net.Dialer{Timeout: connectTimeout}).DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 16, MaxConnsPerHost: 32,
 			IdleConnTimeout: 90 * time.Second, ResponseHeaderTimeout: time.Minute, TLSHandshakeTimeout: 15 * time.Second,
+			HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second}, // a machine that is gone does not close its connections
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // a server has no reason to send a worker elsewhere
 	}
