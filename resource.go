@@ -186,6 +186,7 @@ type ServerStatus struct {
 	LedgerCheckedAt Time     `json:"ledger_checked_at"`
 	ReadOnly        string   `json:"read_only,omitempty"` // why no new work is accepted; empty when all is well
 	Draining        string   `json:"draining,omitempty"`  // why the server is about to stop; empty when it is not
+	Servers         []string `json:"servers,omitempty"`   // base URLs of all servers of the crowd; empty when there is one
 	Attention       []string `json:"attention"`           // what needs a person
 }
 
