@@ -79,7 +79,7 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpCommand(a.helpCommand())
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "print JSON: one object a line, the last one the result")
-	f.StringVar(&a.server, "server", "", "`ADDRESS` or admin link of the server (or CLOUDCROWD_SERVER)")
+	f.StringVar(&a.server, "server", "", "`ADDRESS` or admin link of the server, or of several of a crowd with commas between them (or CLOUDCROWD_SERVER)")
 	f.StringVar(&a.token, "token", "", "`TOKEN` that says who you are (or CLOUDCROWD_TOKEN)")
 	f.StringVar(&a.pin, "pin", "", "`FINGERPRINT` of a self-signed server certificate (or CLOUDCROWD_PIN)")
 	return root

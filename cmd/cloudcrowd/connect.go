@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -15,27 +16,60 @@ var errNoServer = cloudcrowd.Errorf(cloudcrowd.Unavailable, "no server is config
 // commandRetries spread over about a second: a person waits, and what takes long (following a job) waits for the server by itself.
 const commandRetries = 3
 
-// target decides which server to talk to and as whom: options, then environment, then the stored context.
+// target decides which server to talk to and as whom: options, then environment, then the stored context. A server of the chosen context's crowd is
+// talked to as the context says.
 func (a *app) target() (target, error) {
-	t := target{URL: first(a.server, a.getenv("CLOUDCROWD_SERVER"))}
-	if t.URL == "" {
-		c, err := a.loadContexts()
-		if err != nil {
+	var t target
+	text := first(a.server, a.getenv("CLOUDCROWD_SERVER"))
+	stored, err := a.loadContexts()
+	if err != nil && text == "" {
+		return target{}, err
+	}
+	var chosen target
+	known := false
+	if err == nil {
+		chosen, known = stored.Targets[stored.Current]
+	}
+	switch {
+	case text == "" && !known:
+		return target{}, errNoServer
+	case text == "":
+		t = chosen
+	default:
+		if t, err = targetsOf(text); err != nil {
 			return target{}, err
 		}
-		stored, ok := c.Targets[c.Current]
-		if !ok {
-			return target{}, errNoServer
-		}
-		t = stored
-	} else if strings.Contains(t.URL, "#") {
-		var err error
-		if t, err = targetOf(t.URL); err != nil {
-			return target{}, err
+		foreign := slices.ContainsFunc(t.all(), func(s string) bool { return !slices.Contains(chosen.all(), strings.TrimSuffix(s, "/")) })
+		if known && t.Token == "" && !foreign {
+			t.Token, t.Pin = chosen.Token, chosen.Pin
 		}
 	}
 	t.Token = first(a.token, a.getenv("CLOUDCROWD_TOKEN"), t.Token)
 	t.Pin = first(a.pin, a.getenv("CLOUDCROWD_PIN"), t.Pin)
+	return t, nil
+}
+
+// targetsOf reads the addresses of one or several servers of a crowd, with commas between them; one may be an admin link.
+func targetsOf(text string) (target, error) {
+	var t target
+	for i, one := range strings.Split(text, ",") {
+		server := target{URL: strings.TrimSpace(one)}
+		if strings.Contains(one, "#") {
+			if t.Token != "" {
+				return target{}, cloudcrowd.Fieldf("--server", "two admin links; the servers of one crowd take the same token").WithHint("give one link, and the addresses of the other servers")
+			}
+			var err error
+			if server, err = targetOf(server.URL); err != nil {
+				return target{}, err
+			}
+			t.Token, t.Pin = server.Token, server.Pin
+		}
+		if i == 0 {
+			t.URL = server.URL
+		} else {
+			t.Servers = append(t.Servers, server.URL)
+		}
+	}
 	return t, nil
 }
 
@@ -62,7 +96,7 @@ func (a *app) connect() (*client.Client, error) {
 }
 
 func (t target) connect() (*client.Client, error) {
-	return client.New(client.Options{URL: t.URL, Token: t.Token, Pin: t.Pin, UserAgent: "cloudcrowd/" + version(), Retries: commandRetries})
+	return client.New(client.Options{URL: t.URL, Servers: t.Servers, Token: t.Token, Pin: t.Pin, UserAgent: "cloudcrowd/" + version(), Retries: commandRetries})
 }
 
 // consoleJob is the address of a job in the console.

@@ -20,10 +20,17 @@ const localContext = "local"
 
 // target says which server to talk to and as whom.
 type target struct {
-	URL   string `json:"url"`
-	Token string `json:"token,omitempty"`
-	Pin   string `json:"pin,omitempty"` // SHA-256 of a self-signed certificate; empty: the system's authorities decide
+	URL     string   `json:"url"`
+	Servers []string `json:"servers,omitempty"` // more servers of the same crowd, used when the first is gone
+	Token   string   `json:"token,omitempty"`
+	Pin     string   `json:"pin,omitempty"` // SHA-256 of a self-signed certificate; empty: the system's authorities decide
 }
+
+// all lists the addresses of the crowd.
+func (t target) all() []string { return append([]string{t.URL}, t.Servers...) }
+
+// same reports whether both are the same account at the same server.
+func (t target) same(o target) bool { return t.URL == o.URL && t.Token == o.Token && t.Pin == o.Pin }
 
 // contexts are the servers this user has logged in to. The file is readable by its owner only.
 type contexts struct {
@@ -121,10 +128,10 @@ func (a *app) rememberLocal(t target) (chosen bool, before target, err error) {
 // forgetLocal removes the context "local" if it still is the given server. The server that had the name before gets it back if it still runs.
 func (a *app) forgetLocal(t, before target) error {
 	c, err := a.loadContexts()
-	if err != nil || c.Targets[localContext] != t {
+	if err != nil || !c.Targets[localContext].same(t) {
 		return err
 	}
-	if before != t && before.listens() {
+	if !before.same(t) && before.listens() {
 		c.Targets[localContext] = before
 		return c.save()
 	}
@@ -151,8 +158,12 @@ func (t target) listens() bool {
 
 // describe is a context in one line, without its secret.
 func (t target) describe() string {
+	words := t.URL
 	if t.Pin != "" {
-		return fmt.Sprintf("%s (certificate %.16s…)", t.URL, t.Pin)
+		words += fmt.Sprintf(" (certificate %.16s…)", t.Pin)
 	}
-	return t.URL
+	if len(t.Servers) > 0 {
+		words += fmt.Sprintf(" and %d more of its crowd", len(t.Servers))
+	}
+	return words
 }

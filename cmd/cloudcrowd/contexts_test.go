@@ -19,7 +19,7 @@ func TestLocalContext(t *testing.T) {
 	}
 	start := func(s target) (before target) {
 		chosen, before, err := a.rememberLocal(s)
-		if err != nil || !chosen || now() != s {
+		if err != nil || !chosen || !now().same(s) {
 			t.Fatalf("%v, %v, %+v is chosen, want %+v", chosen, err, now(), s)
 		}
 		return before
@@ -38,7 +38,7 @@ func TestLocalContext(t *testing.T) {
 	none := start(first)
 	before := start(second)
 	end(second, before)
-	if now() != first {
+	if !now().same(first) {
 		t.Errorf("the second server ended: %+v is chosen, want the first, which still runs", now())
 	}
 
@@ -47,11 +47,11 @@ func TestLocalContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	end(first, none)
-	if now() != second {
+	if !now().same(second) {
 		t.Errorf("the first server ended: %+v is chosen, want the second, which still runs", now())
 	}
 	end(second, before)
-	if now() != (target{}) {
+	if !now().same(target{}) {
 		t.Errorf("both servers ended, %+v is chosen", now())
 	}
 }

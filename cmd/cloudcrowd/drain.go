@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
+	"cloudcrowd.dev/cloudcrowd"
 	"github.com/spf13/cobra"
 )
 
@@ -18,12 +20,16 @@ and takes results meanwhile; without, workers deliver what they have when the
 server is back: leases survive, and nobody is blamed. Then requests under way
 have the server's --drain to end, and the process ends with status 0.
 
+Of a crowd with several servers one is stopped: name it with --server. If it
+is of the chosen context's crowd, the context's token is used.
+
 Needs an operator's token. Whether the process is started again is up to what
 started it.
 `,
 	examples: `
 cloudcrowd drain
 cloudcrowd drain --wait 15m
+cloudcrowd drain --server https://b.example.org:8443
 `,
 	see: []string{"server", "workers"},
 }
@@ -31,7 +37,15 @@ cloudcrowd drain --wait 15m
 func (a *app) drainCommand() *cobra.Command {
 	var wait time.Duration
 	c := drainPage.command(0, 0, func(ctx context.Context, _ []string) error {
-		api, err := a.connect()
+		t, err := a.target()
+		if err != nil {
+			return err
+		}
+		if len(t.Servers) > 0 {
+			return cloudcrowd.Fieldf("--server", "the crowd has %d servers, and one is to be stopped", len(t.all())).
+				WithHint("name it with --server: %s", strings.Join(t.all(), ", "))
+		}
+		api, err := t.connect()
 		if err != nil {
 			return err
 		}

@@ -34,7 +34,8 @@ var environmentPage = page{
 	use:   "environment",
 	short: "environment variables, files and settings",
 	text: `
-CLOUDCROWD_SERVER      address or admin link of the server, as --server
+CLOUDCROWD_SERVER      address or admin link of the server, as --server;
+                       servers of one crowd with commas between them
 CLOUDCROWD_TOKEN       token that says who you are, as --token
 CLOUDCROWD_PIN         fingerprint of a self-signed certificate, as --pin
 CLOUDCROWD_CONFIG_DIR  folder of the stored contexts; default: "cloudcrowd"
@@ -46,7 +47,9 @@ NO_COLOR               if set, nothing is coloured
 
 Which server a command talks to is decided in this order: --server,
 CLOUDCROWD_SERVER, the context chosen with "cloudcrowd login". A "cloudcrowd
-server" on this machine stores the context "local" while it runs.
+server" on this machine stores the context "local" while it runs. When one of
+several servers is gone, a command goes on with the next. Without a token, a
+server of the chosen context's crowd is talked to with the context's.
 
 Settings of server and worker are decided in this order: option, environment
 variable, configuration file (--config), default. A configuration file is YAML

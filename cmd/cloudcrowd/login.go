@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/client"
 	"github.com/spf13/cobra"
 )
 
@@ -16,7 +19,8 @@ var loginPage = page{
 Stores a server's address, your token and, for a self-signed certificate, its
 fingerprint as a context in your configuration folder, after asking the server
 whom the token stands for. Commands talk to the chosen context unless --server
-or CLOUDCROWD_SERVER says otherwise.
+or CLOUDCROWD_SERVER says otherwise. If the server names others of its crowd,
+they are stored too, and commands go on with them when the first is gone.
 
 The admin link is what "cloudcrowd server" and "tokens create" print. Quote
 it: shells treat # and & specially. Without a link, give --server and --token.
@@ -96,7 +100,7 @@ func (a *app) login(ctx context.Context, stored *contexts, args []string, name s
 	if err != nil {
 		return err
 	}
-	t.URL = api.URL()
+	t.URL, t.Servers = api.Servers()[0], api.Servers()[1:]
 	if u, err := url.Parse(t.URL); err == nil && name == "" {
 		name = u.Host
 	}
@@ -107,9 +111,24 @@ func (a *app) login(ctx context.Context, stored *contexts, args []string, name s
 			return err
 		}
 		who = fmt.Sprintf(" as %s (%s)", me.Account, me.Role)
+		status, err := api.Status(ctx)
+		if err != nil {
+			return err
+		}
+		t.learn(status.Servers)
 	}
 	stored.Targets[name], stored.Current = t, name
 	return a.saved(stored, name, "logged in"+who+" to")
+}
+
+// learn adds the servers that one of the crowd names, unless they are reached less securely.
+func (t *target) learn(servers []string) {
+	for _, s := range servers {
+		u, err := client.CheckURL(s)
+		if err == nil && (u.Scheme == "https" || strings.HasPrefix(t.URL, "http:")) && !slices.Contains(t.all(), u.String()) {
+			t.Servers = append(t.Servers, u.String())
+		}
+	}
 }
 
 // saved stores the contexts and says which one is chosen.
@@ -119,7 +138,7 @@ func (a *app) saved(stored *contexts, name, words string) error {
 	}
 	t := stored.Targets[name]
 	if a.json {
-		return a.object(contextLine{name, t.URL, t.Pin, true})
+		return a.object(contextLine{name, t.URL, t.Servers, t.Pin, true})
 	}
 	a.printf("%s %s, %s\n", words, name, t.describe())
 	return nil
@@ -127,23 +146,24 @@ func (a *app) saved(stored *contexts, name, words string) error {
 
 // contextLine is a context in JSON output: no secret.
 type contextLine struct {
-	Name    string `json:"context"`
-	URL     string `json:"url"`
-	Pin     string `json:"pin,omitempty"`
-	Current bool   `json:"current"`
+	Name    string   `json:"context"`
+	URL     string   `json:"url"`
+	Servers []string `json:"servers,omitempty"`
+	Pin     string   `json:"pin,omitempty"`
+	Current bool     `json:"current"`
 }
 
 func (a *app) listContexts(stored *contexts) error {
 	var lines []contextLine
 	for _, name := range stored.names() {
 		t := stored.Targets[name]
-		lines = append(lines, contextLine{name, t.URL, t.Pin, name == stored.Current})
+		lines = append(lines, contextLine{name, t.URL, t.Servers, t.Pin, name == stored.Current})
 	}
 	return list(a, lines, []string{"", "CONTEXT", "SERVER"}, func(l contextLine) []string {
 		mark := " "
 		if l.Current {
 			mark = "*"
 		}
-		return []string{mark, l.Name, target{URL: l.URL, Pin: l.Pin}.describe()}
+		return []string{mark, l.Name, target{URL: l.URL, Servers: l.Servers, Pin: l.Pin}.describe()}
 	}, "no context is stored; `cloudcrowd login ADMINLINK` stores one")
 }

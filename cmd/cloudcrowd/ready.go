@@ -10,10 +10,10 @@ var readyPage = page{
 	use:   "ready",
 	short: "ask a server whether it takes work",
 	text: `
-Asks the server's /readyz. Ends with status 0 if it takes work, and otherwise
-with status 7 and the reason: it cannot be reached, starts, drains, or cannot
-write. For scripts and for containers, which have no other program to ask
-with. Needs no token.
+Asks the server's /readyz, or that of several servers until one takes work.
+Ends with status 0 if it does, and otherwise with status 7 and the reason: it
+cannot be reached, starts, drains, or cannot write. For scripts and for
+containers, which have no other program to ask with. Needs no token.
 `,
 	examples: `
 cloudcrowd ready
