@@ -111,11 +111,9 @@ func (a *app) login(ctx context.Context, stored *contexts, args []string, name s
 			return err
 		}
 		who = fmt.Sprintf(" as %s (%s)", me.Account, me.Role)
-		status, err := api.Status(ctx)
-		if err != nil {
-			return err
+		if status, err := api.Status(ctx); err == nil { // without it, the context holds what was given
+			t.learn(status.Servers)
 		}
-		t.learn(status.Servers)
 	}
 	stored.Targets[name], stored.Current = t, name
 	return a.saved(stored, name, "logged in"+who+" to")
