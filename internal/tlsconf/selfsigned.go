@@ -31,39 +31,55 @@ func selfSigned(c Config, host, port string) (*tls.Config, string, string, error
 		return nil, "", "", cloudcrowd.Fieldf("data", "a data directory is needed to keep the certificate in")
 	}
 	file := filepath.Join(c.DataDir, SelfSignedFile)
-	cert, err := readSelfSigned(file)
+	text, err := os.ReadFile(file)
+	stored := err == nil
 	if errors.Is(err, os.ErrNotExist) {
-		if err := makeSelfSigned(file, host, time.Now()); err != nil {
+		if text, err = makeSelfSigned(host, time.Now()); err != nil {
 			return nil, "", "", &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: "the certificate could not be made", Err: err}
 		}
-		cert, err = readSelfSigned(file)
+	}
+	var cert tls.Certificate
+	if err == nil {
+		cert, err = tls.X509KeyPair(text, text)
 	}
 	if err != nil {
 		return nil, "", "", (&cloudcrowd.Error{Code: cloudcrowd.Invalid, Field: "data", Msg: "the certificate in " + file + " cannot be used", Err: err}).
 			WithHint("restore it, or remove it: a new one is made, and everybody needs new links")
+	}
+	if c.Keep != nil {
+		kept, err := c.Keep(c.Context, string(text))
+		if err != nil {
+			return nil, "", "", err
+		}
+		if kept != string(text) {
+			if cert, err = tls.X509KeyPair([]byte(kept), []byte(kept)); err != nil {
+				return nil, "", "", &cloudcrowd.Error{Code: cloudcrowd.Invalid, Msg: "the certificate that the servers of the crowd share cannot be used", Err: err}
+			}
+			if stored {
+				c.Log.Warn("this server takes over the certificate of its crowd; links made with its own are not valid any more", "file", file)
+			}
+			text, stored = []byte(kept), false
+		}
+	}
+	if !stored {
+		if err := writeSelfSigned(file, text); err != nil {
+			return nil, "", "", &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: "the certificate could not be written", Err: err}
+		}
 	}
 	config := base()
 	config.Certificates = []tls.Certificate{cert}
 	return config, client.Fingerprint(cert.Leaf), address(reachable(host), port), nil
 }
 
-func readSelfSigned(file string) (tls.Certificate, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.X509KeyPair(b, b)
-}
-
-// makeSelfSigned writes a fresh key and certificate for all names this machine has now, whole or not at all.
-func makeSelfSigned(file, host string, now time.Time) error {
+// makeSelfSigned makes a fresh key and certificate for all names this machine has now, PEM.
+func makeSelfSigned(host string, now time.Time) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "CloudCrowd server"},
@@ -79,15 +95,20 @@ func makeSelfSigned(file, host string, now time.Time) error {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	secret, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var b bytes.Buffer
 	pem.Encode(&b, &pem.Block{Type: "PRIVATE KEY", Bytes: secret})
 	pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return b.Bytes(), nil
+}
+
+// writeSelfSigned writes the file whole or not at all.
+func writeSelfSigned(file string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
@@ -96,7 +117,7 @@ func makeSelfSigned(file, host string, now time.Time) error {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(b.Bytes())
+	_, err = f.Write(text)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err != nil {
 		return err

@@ -32,6 +32,10 @@ type Config struct {
 	ACMEDirectory string
 	// ACMERoots is a PEM file of roots to trust when talking to the authority, for one of one's own; "": the system's.
 	ACMERoots string
+	// Keep keeps the self-signed certificate and its key (PEM) where all servers of a crowd have it in common, unless one is kept there already, and
+	// returns the one that is kept; this server takes that one over. What a data directory holds already is offered first, so that links stay valid.
+	// nil: every data directory has its own.
+	Keep func(ctx context.Context, pemText string) (kept string, err error)
 	// Context ends renewing in the background; nil: never.
 	Context context.Context
 	Log     *slog.Logger

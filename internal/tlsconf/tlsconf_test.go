@@ -1,6 +1,7 @@
 package tlsconf
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,6 +98,88 @@ func TestSelfSigned(t *testing.T) {
 	}
 }
 
+// keeper keeps the first value it is given, as the store does.
+type keeper struct {
+	mu   sync.Mutex
+	kept string
+	err  error
+}
+
+func (k *keeper) keep(_ context.Context, text string) (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.kept == "" {
+		k.kept = text
+	}
+	return k.kept, k.err
+}
+
+// Servers with one keeper have one certificate, however many start at once, and each has it in its own directory, too; the one of a directory that is
+// there already is what all get.
+func TestSharedCertificate(t *testing.T) {
+	t.Parallel()
+	start := func(dir string, k *keeper) (pin string) {
+		_, pin, _, err := Server(Config{Listen: "0.0.0.0:8443", DataDir: dir, Keep: k.keep})
+		if err != nil {
+			t.Error(err)
+		}
+		return pin
+	}
+	old := t.TempDir()
+	_, oldPin, _, err := Server(Config{Listen: "0.0.0.0:8443", DataDir: old})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shared keeper
+	if pin := start(old, &shared); pin != oldPin {
+		t.Errorf("a server that becomes one of several has pin %s, had %s", pin, oldPin)
+	}
+	if pin := start(t.TempDir(), &shared); pin != oldPin {
+		t.Errorf("the second server has pin %s, the first %s", pin, oldPin)
+	}
+	other := t.TempDir()
+	if _, pin, _, err := Server(Config{Listen: "0.0.0.0:8443", DataDir: other}); err != nil || pin == oldPin {
+		t.Fatal(pin, err)
+	}
+	if pin := start(other, &shared); pin != oldPin {
+		t.Errorf("a server with a certificate of its own joins with pin %s", pin)
+	}
+	if b, err := os.ReadFile(filepath.Join(other, SelfSignedFile)); err != nil || string(b) != shared.kept {
+		t.Errorf("its file does not hold the shared one: %v", err)
+	}
+
+	var fresh keeper
+	var pins [4]string
+	var all sync.WaitGroup
+	for i := range pins {
+		dir := t.TempDir()
+		all.Go(func() { pins[i] = start(dir, &fresh) })
+	}
+	all.Wait()
+	for _, p := range pins {
+		if p == "" || p != pins[0] {
+			t.Errorf("four servers that start at once have pins %q", pins)
+		}
+	}
+}
+
+// Without the keeper no server starts with a certificate of its own, and nothing is written; what is kept must be a certificate.
+func TestKeeperFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	away := keeper{err: &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: "away"}}
+	if _, _, _, err := Server(Config{Listen: ":8443", DataDir: dir, Keep: away.keep}); cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable {
+		t.Error(err)
+	}
+	rubbish := keeper{kept: "rubbish"}
+	if _, _, _, err := Server(Config{Listen: ":8443", DataDir: dir, Keep: rubbish.keep}); cloudcrowd.CodeOf(err) != cloudcrowd.Invalid {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 // A damaged certificate is not silently replaced: everybody's links would break.
 func TestSelfSignedDamaged(t *testing.T) {
 	t.Parallel()
@@ -152,11 +236,10 @@ func TestFiles(t *testing.T) {
 // split writes a fresh certificate and key as two files.
 func split(t *testing.T, cert, key string) {
 	t.Helper()
-	both := filepath.Join(t.TempDir(), "both.pem")
-	if err := makeSelfSigned(both, "", time.Now()); err != nil {
+	b, err := makeSelfSigned("", time.Now())
+	if err != nil {
 		t.Fatal(err)
 	}
-	b, _ := os.ReadFile(both)
 	secret, rest := pem.Decode(b)
 	for name, block := range map[string]*pem.Block{key: secret, cert: {Type: "CERTIFICATE", Bytes: decodeDER(rest)}} {
 		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
