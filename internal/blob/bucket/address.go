@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 
@@ -149,4 +150,27 @@ func (a address) openS3(ctx context.Context, o Options) (*gcblob.Bucket, error) 
 		o.DisableLogOutputChecksumValidationSkipped = true
 	})
 	return s3blob.OpenBucket(ctx, client, a.url.Host, &s3blob.Options{RequestChecksumCalculation: cfg.RequestChecksumCalculation})
+}
+
+// Place is the part of an address that says which blobs are meant, in one form whatever the order of its parameters: two addresses with the same place are
+// the same store. It holds no secret. Errors are those of Open for a wrong address.
+func Place(address string) (string, error) {
+	a, err := parse(address)
+	if err != nil {
+		return "", err
+	}
+	q := url.Values{}
+	for _, name := range []string{"endpoint", "storage_account", "domain", "localemu"} { // others say how to get there
+		if v := strings.TrimSuffix(a.query.Get(name), "/"); v != "" {
+			q.Set(name, v)
+		}
+	}
+	if account := os.Getenv("AZURE_STORAGE_ACCOUNT"); a.url.Scheme == "azblob" && !q.Has("storage_account") && account != "" {
+		q.Set("storage_account", account)
+	}
+	place := a.name()
+	if len(q) > 0 {
+		place += "?" + q.Encode()
+	}
+	return place, nil
 }
