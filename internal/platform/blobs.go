@@ -29,7 +29,11 @@ func openBlobs(ctx context.Context, c ServerConfig) (blob.Store, error) {
 	}
 	var s blob.Store
 	if c.Blobs == "" {
-		local, err := file.Open(filepath.Join(c.DataDir, blobFolder))
+		open := file.Open
+		if c.Database.Address != "" { // there may be other servers, and one file system that all of them mount
+			open = file.OpenShared
+		}
+		local, err := open(filepath.Join(c.DataDir, blobFolder))
 		if err != nil {
 			return nil, err
 		}

@@ -6,7 +6,7 @@
 //
 // A blob is written in tmp, synced, renamed to its place, and the folder synced; only then it counts as stored. Ranges are read and
 // verified block by block. The sums are made again from a blob that matches its digest when they are missing or damaged, so they need no
-// sync of their own. One process owns a directory at a time.
+// sync of their own. One process owns a directory at a time, unless all open it as shared.
 package file
 
 import (
@@ -29,6 +29,7 @@ import (
 type Store struct {
 	dir     string
 	reading bool // opened by OpenReadOnly
+	shared  bool // opened by OpenShared
 	folders [256]folder
 	failed  atomic.Pointer[error] // a sync failed: why every further write is refused
 
@@ -38,14 +39,23 @@ type Store struct {
 
 var _ blob.Store = (*Store)(nil)
 
+// abandoned is how long nothing was written to a file in tmp of a shared directory that nobody writes any more.
+const abandoned = 24 * time.Hour
+
 // Open opens the store in dir, creates it if there is none, and removes what interrupted writes left in tmp. Errors: code Unavailable if the
 // directory cannot be used.
-func Open(dir string) (*Store, error) {
+func Open(dir string) (*Store, error) { return openOwned(dir, false) }
+
+// OpenShared is Open for a directory that other processes, perhaps of other machines, use at the same time: what they are writing stays, and a blob of theirs
+// that is stored again is made durable by this process, too. All must open it so.
+func OpenShared(dir string) (*Store, error) { return openOwned(dir, true) }
+
+func openOwned(dir string, shared bool) (*Store, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, damaged: map[cloudcrowd.Digest]bool{}}
+	s := &Store{dir: dir, shared: shared, damaged: map[cloudcrowd.Digest]bool{}}
 	if err := s.prepare(); err != nil {
 		return nil, &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: "the directory of the blobs cannot be used: " + dir,
 			Hint: "check that its disk is not full and that this user may write to it", Err: err}
@@ -88,6 +98,11 @@ func (s *Store) prepare() error {
 		return err
 	}
 	for _, e := range leftovers {
+		if s.shared {
+			if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < abandoned {
+				continue // somebody else's, perhaps
+			}
+		}
 		if err := os.RemoveAll(filepath.Join(tmp, e.Name())); err != nil {
 			return err
 		}

@@ -44,8 +44,7 @@ func (s *Store) Put(ctx context.Context, d cloudcrowd.Digest, size int64, r io.R
 		return err
 	}
 	if s.have(d, size) {
-		s.touch(d)
-		return s.settle(d)
+		return s.again(d)
 	}
 	r = &cancellable{ctx, r}
 	if size >= 0 && size <= blockSize {
@@ -164,8 +163,7 @@ func (w *writer) keep(d cloudcrowd.Digest) error {
 // store puts the sums and the blob in their place. The sums come first: whoever sees the blob finds them.
 func (w *writer) store(d cloudcrowd.Digest, v sums.Sums) error {
 	if w.s.have(d, v.SizeBytes) {
-		w.s.touch(d)
-		return w.s.settle(d)
+		return w.s.again(d)
 	}
 	if v.SizeBytes > blockSize {
 		if err := w.s.writeSums(d, v); err != nil {
@@ -198,6 +196,15 @@ func (w *writer) place(d cloudcrowd.Digest, size int64) error {
 	w.ended = true
 	s.mark(d, false)
 	s.folder(d).renamed()
+	return s.settle(d)
+}
+
+// again is storing a blob that is there.
+func (s *Store) again(d cloudcrowd.Digest) error {
+	s.touch(d)
+	if s.shared { // whoever renamed it has perhaps not synced the folder yet
+		s.folder(d).renamed()
+	}
 	return s.settle(d)
 }
 
