@@ -36,3 +36,15 @@ type Record struct {
 	Earned      Credits `json:"earned_microcredits" cbor:"7,keyasint,omitempty"`
 	LastInvalid Time    `json:"last_invalid,omitempty" cbor:"8,keyasint,omitempty"`
 }
+
+// Add is what two parts of a record make together. Of streaks that an invalid result has ended, the one since the latest of these counts.
+func (r Record) Add(o Record) Record {
+	sum := Record{Valid: r.Valid + o.Valid, Unchecked: r.Unchecked + o.Unchecked, Invalid: r.Invalid + o.Invalid, Failed: r.Failed + o.Failed, Lost: r.Lost + o.Lost,
+		Streak: r.Streak + o.Streak, Earned: r.Earned + o.Earned, LastInvalid: max(r.LastInvalid, o.LastInvalid)}
+	if sum.LastInvalid != 0 {
+		if sum.Streak = r.Streak; o.LastInvalid > r.LastInvalid {
+			sum.Streak = o.Streak
+		}
+	}
+	return sum
+}

@@ -88,19 +88,6 @@ func (g *Gateway) flushOne(s *session) {
 		}
 	}
 	if len(tooLarge) > 0 {
-		g.cfg.Crowd.Receive(s.worker, cloudcrowd.Up{Reports: undeliverable(tooLarge)})
+		g.cfg.Crowd.Receive(s.worker, cloudcrowd.Up{Reports: wire.Undeliverable(tooLarge)})
 	}
-}
-
-// undeliverable reports leases that fit no frame as the worker would report a task it cannot run, so that they neither wait for their lease to expire nor
-// are tried for ever.
-func undeliverable(ids []cloudcrowd.AttemptID) []cloudcrowd.Report {
-	reports := make([]cloudcrowd.Report, len(ids))
-	for i, id := range ids {
-		reports[i] = cloudcrowd.Report{Attempt: id, Result: cloudcrowd.Result{
-			Outcome: cloudcrowd.Broken,
-			Reason:  "the task's arguments, stdin and inline input are too large for a message to a worker (1 MiB compressed, 4 MiB plain)",
-		}}
-	}
-	return reports
 }

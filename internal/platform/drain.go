@@ -17,8 +17,8 @@ const (
 
 // refuseWork makes jobs and workers that come from now on be refused for a reason. What is under way goes on.
 func (s *Server) refuseWork(reason string) {
-	if s.manager != nil {
-		s.manager.Drain(reason)
+	if s.node != nil {
+		s.node.Drain(reason)
 	}
 	if s.gateway != nil {
 		s.gateway.Drain(cloudcrowd.Errorf(cloudcrowd.Unavailable, "%s; it takes no workers", reason))
@@ -35,7 +35,7 @@ func (s *Server) Drain(ctx context.Context, wait time.Duration) (client.Draining
 		s.log.Info("draining", "wait", wait)
 		go s.awaitAttempts(until)
 	})
-	n, err := s.manager.Leased(ctx)
+	n, err := s.node.Leased(ctx)
 	return client.Draining{Leased: n, EndsBy: cloudcrowd.Time(s.drainUntil.Load())}, err
 }
 
@@ -48,7 +48,7 @@ func (s *Server) awaitAttempts(until time.Time) {
 	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	for {
-		if n, err := s.manager.Leased(ctx); err == nil && n == 0 {
+		if n, err := s.node.Leased(ctx); err == nil && n == 0 {
 			return
 		}
 		pause := time.NewTimer(lookAgain)

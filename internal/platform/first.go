@@ -63,7 +63,7 @@ func (s *Server) firstStart(ctx context.Context) error {
 	if list, _, err := s.store.Transfers(ctx, transfersOf(OperatorAccount), onePage); err != nil {
 		return err
 	} else if len(list) == 0 {
-		_, err := s.manager.Issue(ctx, OperatorAccount, FirstCredits, OperatorAccount, "made at first start", "first-start")
+		_, err := s.node.Backend().Issue(ctx, OperatorAccount, FirstCredits, OperatorAccount, "made at first start", "first-start")
 		return err
 	}
 	return nil

@@ -100,7 +100,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), lookLimit)
 	defer cancel()
 
-	f := s.manager.Figures()
+	f := s.node.Figures()
 	count(figSubmitted, float64(f.Submitted))
 	for _, state := range []cloudcrowd.JobState{cloudcrowd.JobDone, cloudcrowd.JobFailed, cloudcrowd.JobCancelled} {
 		count(figEnded, float64(f.Ended[state]), string(state))
@@ -119,7 +119,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	gauge(figQueue, float64(f.Queued))
 
 	gauge(figBuild, 1, s.cfg.Version)
-	gauge(figDraining, yes(s.manager.Draining() != ""))
+	gauge(figDraining, yes(s.node.Draining()))
 	open, admitted := s.gateway.Connections()
 	gauge(figConnections, float64(open), "all")
 	gauge(figConnections, float64(admitted), "admitted")
@@ -134,7 +134,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 		}
 		gauge(figLedger, float64(sum))
 	}
-	v, err := s.manager.Standing(ctx)
+	v, err := s.node.Standing(ctx)
 	gauge(figReady, yes(err == nil && v.ReadOnly == "" && v.Draining == ""))
 	if err != nil {
 		return

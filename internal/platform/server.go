@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,7 +19,9 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/api"
 	"cloudcrowd.dev/cloudcrowd/internal/authz"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/cluster"
 	"cloudcrowd.dev/cloudcrowd/internal/console"
+	"cloudcrowd.dev/cloudcrowd/internal/filelock"
 	"cloudcrowd.dev/cloudcrowd/internal/gateway"
 	"cloudcrowd.dev/cloudcrowd/internal/jobfile"
 	"cloudcrowd.dev/cloudcrowd/internal/link"
@@ -41,6 +42,7 @@ const FirstCredits = 1000 * cloudcrowd.Credit
 type ServerConfig struct {
 	DataDir  string
 	Database Database
+	Cluster  Cluster
 	Listen   string // host:port; port 0 chooses one
 	Domain   string // a certificate is obtained for it
 	CertFile string
@@ -67,7 +69,9 @@ type Server struct {
 	log      *slog.Logger
 	store    store.Store
 	blobs    blob.Store
-	manager  *taskmanager.Manager
+	node     *cluster.Node
+	bus      *cluster.Bus
+	idLock   *filelock.Lock
 	gateway  *gateway.Gateway
 	api      *api.Handler
 	http     *http.Server
@@ -158,7 +162,7 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.assemble(ctx, signer); err != nil {
+	if err := s.assemble(ctx, signer, listener.Addr().String()); err != nil {
 		return nil, err
 	}
 	if err := s.firstStart(ctx); err != nil {
@@ -179,24 +183,31 @@ func listenCause(err error) error {
 }
 
 // assemble makes the parts and connects them.
-func (s *Server) assemble(ctx context.Context, signer *authz.Signer) error {
-	courier := &lateCourier{}
+func (s *Server) assemble(ctx context.Context, signer *authz.Signer, listening string) error {
 	s.metrics = newMetrics(s)
-	s.manager = taskmanager.New(taskmanager.Config{Committed: s.metrics.committed, Store: s.store, Blobs: s.blobs, Courier: courier, Signer: signer, Validate: checkSpec,
-		Check: wasm.Check, Prices: s.cfg.Prices, Operator: OperatorAccount, LeaseTTL: s.cfg.LeaseTTL, Version: s.cfg.Version, Log: s.log, Merge: Merge})
-	var err error
-	s.gateway, err = gateway.New(gateway.Config{Crowd: s.manager, Admission: admission{s.store}, Log: s.log})
+	c, err := s.openCluster(ctx, listening)
 	if err != nil {
 		return err
 	}
-	courier.g = s.gateway
+	c.Open = func(t taskmanager.Config) *taskmanager.Manager {
+		t.Committed, t.Store, t.Blobs, t.Signer, t.Validate, t.Check, t.Merge = s.metrics.committed, s.store, s.blobs, signer, checkSpec, wasm.Check, Merge
+		t.Prices, t.Operator, t.LeaseTTL, t.Version, t.Log = s.cfg.Prices, OperatorAccount, s.cfg.LeaseTTL, s.cfg.Version, s.log
+		return taskmanager.New(t)
+	}
+	s.node = cluster.New(c)
+	backend := s.node.Backend()
+	s.gateway, err = gateway.New(gateway.Config{Crowd: s.node.Crowd(), Admission: admission{s.store}, Log: s.log})
+	if err != nil {
+		return err
+	}
+	s.node.Crowd().Through(s.gateway)
 	if err := s.gateway.Start(ctx); err != nil {
 		return err
 	}
-	if err := s.manager.Start(ctx); err != nil {
+	if err := s.node.Start(ctx); err != nil {
 		return err
 	}
-	web := console.New(console.Config{Backend: s.manager, Blobs: s.blobs, Directory: s.store, Auth: principals{}, Version: s.cfg.Version, SignOut: "/session/end",
+	web := console.New(console.Config{Backend: backend, Blobs: s.blobs, Directory: s.store, Auth: principals{}, Version: s.cfg.Version, SignOut: "/session/end",
 		JoinLink: s.makeJoinLink, Log: s.log})
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	sampling := make(chan struct{})
@@ -205,8 +216,8 @@ func (s *Server) assemble(ctx context.Context, signer *authz.Signer) error {
 		_ = web.Run(background) // ends with its context
 	}()
 	s.stopConsole = func() { stop(); <-sampling }
-	s.api, err = api.New(api.Config{Backend: s.manager, Blobs: s.blobs, Directory: s.store, Signer: signer, Version: s.cfg.Version, PublicURL: s.url, Pin: s.pin,
-		Strict: s.cfg.Domain != "", Indirect: s.cfg.BlobsIndirect, Console: web, Worker: s.gateway.Handler(), Log: s.log, Ready: s.manager.Ready, Drain: s.Drain,
+	s.api, err = api.New(api.Config{Backend: backend, Blobs: s.blobs, Directory: s.store, Signer: signer, Version: s.cfg.Version, PublicURL: s.url, Pin: s.pin,
+		Strict: s.cfg.Domain != "", Indirect: s.cfg.BlobsIndirect, Console: web, Worker: s.gateway.Handler(), Log: s.log, Ready: s.node.Ready, Drain: s.Drain,
 		Metrics: s.metrics.handler()})
 	return err
 }
@@ -217,17 +228,6 @@ func checkSpec(spec *cloudcrowd.JobSpec) error {
 		return err
 	}
 	return jobfile.Validate(spec)
-}
-
-// lateCourier breaks the circle between Task Manager and gateway.
-type lateCourier struct{ g *gateway.Gateway }
-
-func (c *lateCourier) Send(w cloudcrowd.WorkerID, d cloudcrowd.Down) error {
-	err := c.g.Send(w, d)
-	if err == nil && d.Refused != "" {
-		c.g.Kick(w, d.Refused)
-	}
-	return err
 }
 
 // admission lets registered, unrevoked devices connect.
@@ -284,12 +284,8 @@ func (s *Server) Wait() error {
 			return nil
 		}
 		return err
-	case <-s.manager.Done():
-		if err := s.manager.Err(); err != nil {
-			return fmt.Errorf("the task manager stopped: %w", err)
-		}
-		<-s.stopped
-		return nil
+	case err := <-s.node.Failed():
+		return err
 	}
 }
 
@@ -321,8 +317,11 @@ func (s *Server) Stop(ctx context.Context) error {
 			cancel()
 			errs = append(errs, s.gateway.Stop(ctx))
 		}
-		if s.manager != nil {
-			errs = append(errs, s.manager.Stop(ctx))
+		if s.node != nil {
+			errs = append(errs, s.node.Stop(ctx))
+		}
+		if s.bus != nil {
+			s.bus.Close()
 		}
 		if s.blobs != nil {
 			closeBlobs(s.blobs)
@@ -330,6 +329,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		if s.store != nil {
 			errs = append(errs, s.store.Close())
 		}
+		errs = append(errs, s.idLock.Release())
 		s.stopErr = errors.Join(errs...)
 	})
 	<-s.stopped

@@ -16,6 +16,7 @@ type feed struct {
 	render func(*fact) cloudcrowd.Event
 	ring   []fact // the latest feedKeep ones; the k-th ever published is at k % feedKeep
 	next   int    // how many were published
+	base   string // stands for what came before the first
 	subs   map[*watcher]struct{}
 	closed bool
 }
@@ -90,27 +91,38 @@ func (f *feed) kept(k int) *fact {
 	return &f.ring[k%feedKeep]
 }
 
-// watch subscribes from after the given id; "" means from now.
-func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) <-chan cloudcrowd.Event {
+// watch subscribes from after the given id; "" means from now. Where it begins from now, at is the id to go on from later, also if nothing comes.
+func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) (_ <-chan cloudcrowd.Event, at string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w := &watcher{account: account, job: job}
 	var missed []cloudcrowd.Event
+	now := f.base
+	if last := f.kept(f.next - 1); last != nil {
+		now = last.id()
+	}
 	if after != "" {
 		found := false
-		at := f.next - 1
-		for e := f.kept(at); e != nil && !found; e = f.kept(at) {
+		k := f.next - 1
+		for e := f.kept(k); e != nil && !found; e = f.kept(k) {
 			found = e.id() == after
-			at--
+			k--
 		}
-		for k := at + 2; found && k < f.next; k++ {
+		if !found && after == f.base && f.next <= feedKeep {
+			found, k = true, -2
+		}
+		for k += 2; found && k < f.next; k++ {
 			if e := f.kept(k); w.wants(e) {
 				missed = append(missed, f.render(e))
 			}
 		}
 		if !found {
+			at = now
 			missed = []cloudcrowd.Event{{ID: after, Type: ResetEvent, Text: "events were missed; read everything again"}}
 		}
+	}
+	if after == "" {
+		at = now
 	}
 	w.ch = make(chan cloudcrowd.Event, feedBuffer+len(missed))
 	for _, e := range missed {
@@ -118,7 +130,7 @@ func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.Accou
 	}
 	if f.closed {
 		close(w.ch)
-		return w.ch
+		return w.ch, at
 	}
 	f.subs[w] = struct{}{}
 	context.AfterFunc(ctx, func() {
@@ -129,7 +141,7 @@ func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.Accou
 			close(w.ch)
 		}
 	})
-	return w.ch
+	return w.ch, at
 }
 
 func (f *feed) close() {

@@ -53,7 +53,7 @@ type loop struct {
 
 func newLoop(ctx context.Context, m *Manager) (*loop, error) {
 	l := &loop{m: m, sessions: map[cloudcrowd.WorkerID]*session{}, inFlight: map[work]bool{}, out: map[cloudcrowd.WorkerID]*cloudcrowd.Down{}}
-	head, err := m.cfg.Store.Acquire(ctx, m.cfg.Shard)
+	head, err := m.cfg.Take(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("taking over shard %d: %w", m.cfg.Shard, err)
 	}
@@ -86,6 +86,7 @@ func newLoop(ctx context.Context, m *Manager) (*loop, error) {
 			return nil, err
 		}
 	}
+	m.feed.base = describe(m.cfg.Shard, head.Seq)
 	l.snapped = l.now()
 	l.rebuildHeld()
 	return l, nil
@@ -255,7 +256,7 @@ func (l *loop) step(ctx context.Context, batch []command) error {
 		var short *store.InsufficientError
 		switch {
 		case errors.Is(err, store.ErrFenced):
-			l.fail(batch, cloudcrowd.Errorf(cloudcrowd.Unavailable, "another server has taken over this shard"))
+			l.fail(batch, moved("another server has taken over this shard"))
 			return err
 		case errors.As(err, &short):
 			// Decide again without the job that nobody can pay.
@@ -373,10 +374,26 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 		l.absorb(d)
 	}
 	if l.admits(d.At) && !draining {
-		l.leased = d.Assign(l.open(), d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
+		open := l.open()
+		l.leased = d.Assign(open, d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
 		l.absorb(d)
+		if l.m.cfg.Hungry != nil {
+			l.m.appetite(l.anyRunning() && !slices.ContainsFunc(open, func(w *scheduler.Worker) bool { return w.Free() > 0 }))
+		}
 	}
 	return d
+}
+
+// anyRunning reports whether a job runs.
+func (l *loop) anyRunning() bool {
+	return slices.ContainsFunc(l.st.Running(), func(id cloudcrowd.JobID) bool { return !l.st.Jobs[id].State.Ended() })
+}
+
+// appetite notes whether work waits that no worker has room for.
+func (m *Manager) appetite(hungry bool) {
+	if m.hungry.Swap(hungry) != hungry {
+		m.cfg.Hungry(hungry)
+	}
 }
 
 // absorb takes what the latest events mean for leases: those that ended are no longer held, and workers are told to stop what is not wanted.
@@ -479,7 +496,11 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 	}
 	for i := range batch {
 		if batch[i].view != nil {
-			batch[i].view(l)
+			if l.m.cfg.Owns != nil && !l.m.cfg.Owns() {
+				batch[i].err = moved("this server cannot tell whether the shard is still its own")
+			} else {
+				batch[i].view(l)
+			}
 		}
 		if batch[i].done != nil {
 			batch[i].done(batch[i].err)

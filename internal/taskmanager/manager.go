@@ -60,6 +60,10 @@ type Config struct {
 	Prices    cloudcrowd.Prices
 	Operator  cloudcrowd.AccountID // owner of house machines
 	Shard     int
+	Shards    int                                       // of the store: a job's id says which of them it belongs to; 0: 1
+	Take      func(context.Context) (store.Head, error) // takes the shard over; nil: Store.Acquire
+	Hungry    func(bool)                                // is told when work begins or ceases to wait that no worker has room for; must not block. nil: nobody is
+	Owns      func() bool                               // whether nobody else can have taken the shard over yet; nil: always. Without it nothing is read from memory
 	LeaseTTL  time.Duration
 	Heartbeat time.Duration
 	GoneGrace time.Duration // how long a disconnected worker keeps its leases
@@ -94,9 +98,21 @@ type Manager struct {
 
 	figures  figures
 	draining atomic.Pointer[string] // why no new work is taken; nil while it is
+	hungry   atomic.Bool            // see Hungry
 }
 
-var errStopped = errors.New("task manager stopped")
+var (
+	errStopped = errors.New("task manager stopped")
+	errMoved   = errors.New("not decided here")
+)
+
+// Moved reports whether a call was refused because this Manager does not own the shard, or owns it no more. Nothing came of it: whoever owns the shard now
+// may be asked.
+func Moved(err error) bool { return errors.Is(err, errMoved) }
+
+func moved(msg string) error {
+	return &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: msg, Hint: "try again in a moment; what was acknowledged is safe", Err: errMoved}
+}
 
 // New prepares a Manager; Start takes over the shard.
 func New(cfg Config) *Manager {
@@ -124,6 +140,12 @@ func New(cfg Config) *Manager {
 	if cfg.Seed == nil {
 		cfg.Seed = new([32]byte)
 		_, _ = crand.Read(cfg.Seed[:]) // never fails: crypto/rand aborts the process instead
+	}
+	if cfg.Shards <= 0 {
+		cfg.Shards = 1
+	}
+	if cfg.Take == nil {
+		cfg.Take = func(ctx context.Context) (store.Head, error) { return cfg.Store.Acquire(ctx, cfg.Shard) }
 	}
 	if cfg.Perform == nil {
 		cfg.Perform = func(work func()) { go work() }
@@ -227,7 +249,7 @@ func (m *Manager) do(ctx context.Context, c command) error {
 }
 
 func unavailable() error {
-	return cloudcrowd.Errorf(cloudcrowd.Unavailable, "the server is stopping").WithHint("try again in a moment; what was acknowledged is safe")
+	return moved("the server is stopping")
 }
 
 // view reads the state between batches.

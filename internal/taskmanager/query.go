@@ -39,21 +39,41 @@ func (m *Manager) Job(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.Job,
 	return v, nil
 }
 
-// Jobs implements api.Backend: newest first. The cursor is the id of the last job given.
-func (m *Manager) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]cloudcrowd.JobSummary, string, error) {
-	limit := clampLimit(p.Limit)
-	var open []cloudcrowd.JobSummary
-	inMemory := map[cloudcrowd.JobID]bool{}
-	err := m.view(ctx, func(l *loop) {
+// InMemory is what a Manager remembers of jobs: those that are open or ended a moment ago.
+type InMemory struct {
+	Jobs    []cloudcrowd.JobSummary // that match the filter
+	Present []cloudcrowd.JobID      // all of them; the tables may still have an older view
+}
+
+// InMemory lists the jobs in memory.
+func (m *Manager) InMemory(ctx context.Context, f store.JobFilter) (list InMemory, err error) {
+	err = m.view(ctx, func(l *loop) {
 		for id, j := range l.st.Jobs {
-			inMemory[id] = true
+			list.Present = append(list.Present, id)
 			if matches(j, f) {
-				open = append(open, summary(j, l.now(), l))
+				list.Jobs = append(list.Jobs, summary(j, l.now(), l))
 			}
 		}
 	})
+	return list, err
+}
+
+// Jobs implements api.Backend: newest first. The cursor is the id of the last job given.
+func (m *Manager) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]cloudcrowd.JobSummary, string, error) {
+	list, err := m.InMemory(ctx, f)
 	if err != nil {
 		return nil, "", err
+	}
+	return AllJobs(ctx, m.cfg.Store, list, f, p)
+}
+
+// AllJobs lists jobs of memory and tables together, newest first; memory is that of the owners of all shards.
+func AllJobs(ctx context.Context, tables store.Projections, memory InMemory, f store.JobFilter, p store.Page) ([]cloudcrowd.JobSummary, string, error) {
+	limit := clampLimit(p.Limit)
+	open := memory.Jobs
+	inMemory := make(map[cloudcrowd.JobID]bool, len(memory.Present))
+	for _, id := range memory.Present {
+		inMemory[id] = true
 	}
 	// The tables lag behind memory and hold open jobs as they were at submission: what memory says wins. Their cursor is opaque, so the page is
 	// found by walking it; pages of open jobs are short.
@@ -62,7 +82,7 @@ func (m *Manager) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]
 	tableCursor, after := splitCursor(p.Cursor)
 	take := func(s cloudcrowd.JobSummary) { list = append(list, s) }
 	for {
-		rows, next, err := m.cfg.Store.Jobs(ctx, store.JobFilter{Account: f.Account, Text: f.Text}, store.Page{Limit: limit, Cursor: tableCursor})
+		rows, next, err := tables.Jobs(ctx, store.JobFilter{Account: f.Account, Text: f.Text}, store.Page{Limit: limit, Cursor: tableCursor})
 		if err != nil {
 			return nil, "", err
 		}
@@ -322,18 +342,24 @@ func (l *loop) workerView(r store.WorkerRow) cloudcrowd.WorkerView {
 	return v
 }
 
+// Running lists the attempts a worker holds.
+func (m *Manager) Running(ctx context.Context, id cloudcrowd.WorkerID) (list []cloudcrowd.Attempt, err error) {
+	err = m.view(ctx, func(l *loop) {
+		for _, aid := range sortedAttempts(l.held[id]) {
+			if j, _, _, a := l.st.Find(aid); a != nil {
+				list = append(list, attemptView(m, j, aid, a, l.held[id][aid]))
+			}
+		}
+	})
+	return list, err
+}
+
 // WorkerAttempts implements api.Backend: running attempts first, then ended ones, newest first.
 func (m *Manager) WorkerAttempts(ctx context.Context, id cloudcrowd.WorkerID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
 	var running []cloudcrowd.Attempt
 	if p.Cursor == "" {
-		err := m.view(ctx, func(l *loop) {
-			for _, aid := range sortedAttempts(l.held[id]) {
-				if j, _, _, a := l.st.Find(aid); a != nil {
-					running = append(running, attemptView(m, j, aid, a, l.held[id][aid]))
-				}
-			}
-		})
-		if err != nil {
+		var err error
+		if running, err = m.Running(ctx, id); err != nil {
 			return nil, "", err
 		}
 	}
@@ -356,13 +382,18 @@ func (m *Manager) Transfers(ctx context.Context, f store.TransferFilter, p store
 	return m.cfg.Store.Transfers(ctx, f, p)
 }
 
-// Charges implements api.Backend. It waits until the tables hold what was committed when it was called.
-func (m *Manager) Charges(ctx context.Context, f store.ChargeFilter, p store.Page) ([]cloudcrowd.Charge, string, error) {
+// Written waits until the tables hold what was committed when it was called.
+func (m *Manager) Written(ctx context.Context) error {
 	var seq int64
 	if err := m.view(ctx, func(l *loop) { seq = l.st.Seq }); err != nil {
-		return nil, "", err
+		return err
 	}
-	if err := m.loop.project.wait(ctx, seq); err != nil {
+	return m.loop.project.wait(ctx, seq)
+}
+
+// Charges implements api.Backend. It waits until the tables hold what was committed when it was called.
+func (m *Manager) Charges(ctx context.Context, f store.ChargeFilter, p store.Page) ([]cloudcrowd.Charge, string, error) {
+	if err := m.Written(ctx); err != nil {
 		return nil, "", err
 	}
 	return m.cfg.Store.Charges(ctx, f, p)
@@ -373,22 +404,38 @@ func (m *Manager) Prices() cloudcrowd.Prices { return m.cfg.Prices }
 
 // Events implements api.Backend.
 func (m *Manager) Events(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) (<-chan cloudcrowd.Event, error) {
-	return m.feed.watch(ctx, after, account, job), nil
+	events, _ := m.Watch(ctx, after, account, job)
+	return events, nil
+}
+
+// Watch is Events, and says where the feed stands if it begins from now: because after is "", or because events after it were missed.
+func (m *Manager) Watch(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) (events <-chan cloudcrowd.Event, at string) {
+	return m.feed.watch(ctx, after, account, job)
 }
 
 // Status implements api.Backend.
 func (m *Manager) Status(ctx context.Context) (cloudcrowd.ServerStatus, error) {
 	s := cloudcrowd.ServerStatus{Version: m.cfg.Version, StartedAt: m.started}
-	accounts, err := m.cfg.Store.Accounts(ctx)
-	if err != nil {
+	if err := m.view(ctx, func(l *loop) { l.status(&s) }); err != nil {
 		return s, err
+	}
+	return s, AddLedger(ctx, m.cfg.Store, cloudcrowd.TimeOf(m.cfg.Now()), &s)
+}
+
+// AddLedger adds to a status whether the ledger balances.
+func AddLedger(ctx context.Context, ledger store.Ledger, at cloudcrowd.Time, s *cloudcrowd.ServerStatus) error {
+	accounts, err := ledger.Accounts(ctx)
+	if err != nil {
+		return err
 	}
 	for _, a := range accounts {
 		s.LedgerSum += a.Balance
 	}
-	s.LedgerCheckedAt = cloudcrowd.TimeOf(m.cfg.Now())
-	err = m.view(ctx, func(l *loop) { l.status(&s) })
-	return s, err
+	s.LedgerCheckedAt = at
+	if s.LedgerSum != 0 {
+		s.Attention = append(s.Attention, fmt.Sprintf("the ledger does not balance: its sum is %d micro-credits; run cloudcrowd fsck", s.LedgerSum))
+	}
+	return nil
 }
 
 func (l *loop) status(s *cloudcrowd.ServerStatus) {
@@ -429,8 +476,5 @@ func (l *loop) status(s *cloudcrowd.ServerStatus) {
 	}
 	if s.JobsRunning > 0 && s.WorkersOnline == 0 {
 		s.Attention = append(s.Attention, "jobs wait and no worker is connected; start one with the join link (cloudcrowd worker --join LINK)")
-	}
-	if s.LedgerSum != 0 {
-		s.Attention = append(s.Attention, fmt.Sprintf("the ledger does not balance: its sum is %d micro-credits; run cloudcrowd fsck", s.LedgerSum))
 	}
 }

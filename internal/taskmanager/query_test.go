@@ -199,23 +199,27 @@ func TestFeed(t *testing.T) {
 		return ids
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	if got := take(f.watch(ctx, "0-7-0", "", ""), 2); !slices.Equal(got, []string{"0-8-0", "0-9-0"}) {
+	watch := func(after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) <-chan cloudcrowd.Event {
+		ch, _ := f.watch(ctx, after, account, job)
+		return ch
+	}
+	if got := take(watch("0-7-0", "", ""), 2); !slices.Equal(got, []string{"0-8-0", "0-9-0"}) {
 		t.Errorf("resumed: %v", got)
 	}
-	if got := take(f.watch(ctx, "0-1-0", "joe", "j3"), 2); !slices.Equal(got, []string{"0-3-0", "0-7-0"}) {
+	if got := take(watch("0-1-0", "joe", "j3"), 2); !slices.Equal(got, []string{"0-3-0", "0-7-0"}) {
 		t.Errorf("joe's third job: %v", got)
 	}
-	if e := <-f.watch(ctx, "0-4711-0", "", ""); e.Type != ResetEvent || e.ID != "0-4711-0" {
+	if e := <-watch("0-4711-0", "", ""); e.Type != ResetEvent || e.ID != "0-4711-0" {
 		t.Errorf("an unknown place: %+v", e)
 	}
-	now := f.watch(ctx, "", "", "")
+	now := watch("", "", "")
 	publish(make(10, 1))
 	if got := take(now, 1); got[0] != "0-10-0" {
 		t.Errorf("from now on: %v", got)
 	}
 	// What is not kept any more resets.
 	publish(make(11, 3*feedKeep))
-	if e := <-f.watch(ctx, "0-9-0", "", ""); e.Type != ResetEvent {
+	if e := <-watch("0-9-0", "", ""); e.Type != ResetEvent {
 		t.Errorf("an old place: %+v", e)
 	}
 	// The watcher above was never read: it was dropped, and its channel ends after what fitted.
@@ -226,14 +230,31 @@ func TestFeed(t *testing.T) {
 	if n != feedBuffer {
 		t.Errorf("a slow watcher got %d events", n)
 	}
-	last := f.watch(ctx, "", "", "")
+	last, at := f.watch(ctx, "", "", "")
+	if want := f.kept(f.next - 1).id(); at != want {
+		t.Errorf("the feed stands at %q, not at %q", at, want)
+	}
 	cancel()
 	if _, open := <-last; open {
 		t.Error("a watcher that left still gets events")
 	}
 	f.close()
-	if _, open := <-f.watch(t.Context(), "", "", ""); open {
+	ended, _ := f.watch(t.Context(), "", "", "")
+	if _, open := <-ended; open {
 		t.Error("a closed feed gives events")
+	}
+}
+
+// Whoever watched a feed before its first event misses nothing when it comes back.
+func TestFeedFromTheStart(t *testing.T) {
+	t.Parallel()
+	f := newFeed(func(e *fact) cloudcrowd.Event { return cloudcrowd.Event{ID: e.id()} })
+	f.base = "0/17"
+	_, at := f.watch(t.Context(), "", "", "")
+	f.publish(2, func(i int, e *fact) { *e = fact{seq: 18, n: i} })
+	ch, _ := f.watch(t.Context(), at, "", "")
+	if a, b := <-ch, <-ch; a.ID != "0-18-0" || b.ID != "0-18-1" {
+		t.Errorf("after %q: %q, %q", at, a.ID, b.ID)
 	}
 }
 

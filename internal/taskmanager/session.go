@@ -3,6 +3,7 @@ package taskmanager
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ func (m *Manager) Receive(w cloudcrowd.WorkerID, up cloudcrowd.Up) {
 	up.Reports = nil
 	if up.Hello != nil {
 		hello := *up.Hello
-		m.cfg.Perform(func() { m.hello(w, hello) })
+		m.cfg.Perform(func() { m.hello(w, hello, true) })
 		up.Hello = nil
 	}
 	if up.Beat != nil || len(up.Returned) > 0 || up.Leaving {
@@ -99,8 +100,29 @@ func (m *Manager) vetted(r cloudcrowd.Result) cloudcrowd.Result {
 	return r
 }
 
-// hello looks the worker up and lets the loop know it.
-func (m *Manager) hello(w cloudcrowd.WorkerID, h cloudcrowd.Hello) {
+// Introduce makes a worker known that is connected already and said Hello to somebody else. What it holds is not in h: its next beat tells.
+func (m *Manager) Introduce(w cloudcrowd.WorkerID, h cloudcrowd.Hello) {
+	m.cfg.Perform(func() { m.hello(w, h, false) })
+}
+
+// Shares says how many leases each of some workers may hold of this shard, until their next beat says otherwise.
+func (m *Manager) Shares(of map[cloudcrowd.WorkerID]int) {
+	of = maps.Clone(of)
+	m.post(command{decide: func(l *loop, _ *lifecycle.Decider) error {
+		for w, n := range of {
+			if s := l.sessions[w]; s != nil {
+				s.sched.Capacity = min(max(n, 0), 4*s.sched.Slots+maxAhead)
+			}
+		}
+		return nil
+	}})
+}
+
+// Hungry reports whether work waits that no worker has room for.
+func (m *Manager) Hungry() bool { return m.hungry.Load() }
+
+// hello looks the worker up and lets the loop know it; settle says that h tells all it holds.
+func (m *Manager) hello(w cloudcrowd.WorkerID, h cloudcrowd.Hello, settle bool) {
 	row, err := m.cfg.Store.Worker(context.Background(), w)
 	if err == nil && row.Revoked {
 		err = cloudcrowd.Errorf(cloudcrowd.Forbidden, "this worker was revoked by the operator")
@@ -117,11 +139,11 @@ func (m *Manager) hello(w cloudcrowd.WorkerID, h cloudcrowd.Hello) {
 	if h.Info.Name == "" {
 		h.Info.Name = row.Name
 	}
-	m.post(command{decide: func(l *loop, d *lifecycle.Decider) error { l.greet(d, w, row.Owner, h); return nil }})
+	m.post(command{decide: func(l *loop, d *lifecycle.Decider) error { l.greet(d, w, row.Owner, h, settle); return nil }})
 }
 
 // greet opens a worker's session and settles what it holds against what the server believes it holds.
-func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcrowd.AccountID, h cloudcrowd.Hello) {
+func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcrowd.AccountID, h cloudcrowd.Hello, settle bool) {
 	cfg := &l.m.cfg
 	slots := min(max(h.Info.Slots, 1), 1024)
 	s := &session{id: h.Session, info: h.Info, owner: owner, online: true, lastSeen: d.At, cachedBytes: h.CachedBytes}
@@ -141,7 +163,7 @@ func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcro
 	}
 	expires := d.At + cloudcrowd.Time(cfg.LeaseTTL.Microseconds())
 	for _, id := range sortedAttempts(s.sched.Held) {
-		if known[id] {
+		if known[id] || !settle {
 			s.sched.Held[id].Expires = expires
 		} else {
 			d.Returned(id, "its worker started anew and does not have it")

@@ -30,7 +30,7 @@ func (m *Manager) Submit(ctx context.Context, account cloudcrowd.AccountID, spec
 		return "", cloudcrowd.Fieldf("budget", "%s credits are less than the cheapest plan of this job costs, %s", spec.Budget, plan.Minimum).
 			WithHint("`cloudcrowd plan` shows the parts; raise the budget or ask for less verification")
 	}
-	id := cloudcrowd.NewJobID(m.cfg.Now(), rand.Uint32())
+	id := m.newJobID()
 	var made cloudcrowd.JobID
 	err = m.do(ctx, command{job: id, decide: func(l *loop, d *lifecycle.Decider) error {
 		if !l.admits(d.At) {
@@ -124,6 +124,15 @@ func missing(field string, d cloudcrowd.Digest, err error) error {
 		return err
 	}
 	return &cloudcrowd.Error{Code: cloudcrowd.NotFound, Field: field, Msg: fmt.Sprintf("the blob %s is not here", d.Short()), Hint: "upload it first (PUT /v1/blobs/DIGEST)"}
+}
+
+// newJobID makes an id that belongs to this shard.
+func (m *Manager) newJobID() cloudcrowd.JobID {
+	for {
+		if id := cloudcrowd.NewJobID(m.cfg.Now(), rand.Uint32()); store.ShardOf(id, m.cfg.Shards) == m.cfg.Shard {
+			return id
+		}
+	}
 }
 
 // Cancel implements api.Backend.

@@ -1,0 +1,492 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
+	"cloudcrowd.dev/cloudcrowd/internal/verify"
+)
+
+// method is something the task manager of a shard does: here directly, on another server by a call over the bus. It may be done twice.
+type method[I, O any] struct {
+	name string
+	do   func(ctx context.Context, m *taskmanager.Manager, in I) (O, error)
+}
+
+// methods are all of them, for calls from other servers.
+var methods = map[string]func(ctx context.Context, m *taskmanager.Manager, body []byte) ([]byte, error){}
+
+func register[I, O any](name string, do func(ctx context.Context, m *taskmanager.Manager, in I) (O, error)) method[I, O] {
+	methods[name] = func(ctx context.Context, m *taskmanager.Manager, body []byte) ([]byte, error) {
+		var in I
+		if err := json.Unmarshal(body, &in); err != nil {
+			return nil, err
+		}
+		out, err := do(ctx, m, in)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(out)
+	}
+	return method[I, O]{name, do}
+}
+
+// none is what a method without arguments or without an answer takes or gives.
+type none struct{}
+
+// pageOf is a page of a list on its way.
+type pageOf[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next"`
+}
+
+type (
+	byAccount struct {
+		Account cloudcrowd.AccountID
+		Spec    cloudcrowd.JobSpec
+		Key     string
+	}
+	cancelling struct {
+		Job    cloudcrowd.JobID
+		By     cloudcrowd.AccountID
+		Reason string
+	}
+	tasksOf struct {
+		Job   cloudcrowd.JobID
+		Stage string
+		State cloudcrowd.TaskState
+		Page  store.Page
+	}
+	attemptsOf struct {
+		Job  cloudcrowd.JobID
+		Page store.Page
+	}
+	issuing struct {
+		To, By    cloudcrowd.AccountID
+		Amount    cloudcrowd.Credits
+		Note, Key string
+	}
+	revoking struct {
+		Worker  cloudcrowd.WorkerID
+		Revoked bool
+	}
+)
+
+var (
+	plan = register("plan", func(ctx context.Context, m *taskmanager.Manager, in byAccount) (cloudcrowd.Plan, error) {
+		return m.Plan(ctx, in.Account, in.Spec)
+	})
+	submit = register("submit", func(ctx context.Context, m *taskmanager.Manager, in byAccount) (cloudcrowd.JobID, error) {
+		return m.Submit(ctx, in.Account, in.Spec, in.Key)
+	})
+	cancel = register("cancel", func(ctx context.Context, m *taskmanager.Manager, in cancelling) (none, error) {
+		return none{}, m.Cancel(ctx, in.Job, in.By, in.Reason)
+	})
+	job = register("job", func(ctx context.Context, m *taskmanager.Manager, in cloudcrowd.JobID) (cloudcrowd.Job, error) {
+		return m.Job(ctx, in)
+	})
+	inMemory = register("memory", func(ctx context.Context, m *taskmanager.Manager, in store.JobFilter) (taskmanager.InMemory, error) {
+		return m.InMemory(ctx, in)
+	})
+	tasks = register("tasks", func(ctx context.Context, m *taskmanager.Manager, in tasksOf) (pageOf[cloudcrowd.Task], error) {
+		list, next, err := m.Tasks(ctx, in.Job, in.Stage, in.State, in.Page)
+		return pageOf[cloudcrowd.Task]{list, next}, err
+	})
+	task = register("task", func(ctx context.Context, m *taskmanager.Manager, in cloudcrowd.TaskID) (cloudcrowd.Task, error) {
+		return m.Task(ctx, in)
+	})
+	attempts = register("attempts", func(ctx context.Context, m *taskmanager.Manager, in attemptsOf) (pageOf[cloudcrowd.Attempt], error) {
+		list, next, err := m.Attempts(ctx, in.Job, in.Page)
+		return pageOf[cloudcrowd.Attempt]{list, next}, err
+	})
+	explain = register("explain", func(ctx context.Context, m *taskmanager.Manager, in cloudcrowd.JobID) (cloudcrowd.Explanation, error) {
+		return m.Explain(ctx, in)
+	})
+	explainTask = register("explain-task", func(ctx context.Context, m *taskmanager.Manager, in cloudcrowd.TaskID) (cloudcrowd.Explanation, error) {
+		return m.ExplainTask(ctx, in)
+	})
+	workers = register("workers", func(ctx context.Context, m *taskmanager.Manager, _ none) ([]cloudcrowd.WorkerView, error) {
+		return m.Workers(ctx)
+	})
+	worker = register("worker", func(ctx context.Context, m *taskmanager.Manager, in cloudcrowd.WorkerID) (cloudcrowd.WorkerView, error) {
+		return m.Worker(ctx, in)
+	})
+	running = register("running", func(ctx context.Context, m *taskmanager.Manager, in cloudcrowd.WorkerID) ([]cloudcrowd.Attempt, error) {
+		return m.Running(ctx, in)
+	})
+	revoke = register("revoke", func(ctx context.Context, m *taskmanager.Manager, in revoking) (none, error) {
+		return none{}, m.RevokeWorker(ctx, in.Worker, in.Revoked)
+	})
+	issue = register("issue", func(ctx context.Context, m *taskmanager.Manager, in issuing) (cloudcrowd.Transfer, error) {
+		return m.Issue(ctx, in.To, in.Amount, in.By, in.Note, in.Key)
+	})
+	written  = register("written", func(ctx context.Context, m *taskmanager.Manager, _ none) (none, error) { return none{}, m.Written(ctx) })
+	standing = register("standing", func(ctx context.Context, m *taskmanager.Manager, _ none) (cloudcrowd.ServerStatus, error) {
+		return m.Standing(ctx)
+	})
+)
+
+// answer lets other servers reach the task manager of a shard.
+func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*nats.Subscription, err error) {
+	if n.cfg.Bus == nil {
+		return nil, nil
+	}
+	name := strconv.Itoa(shard)
+	add := func(s *nats.Subscription, e error) {
+		if e == nil {
+			subs = append(subs, s)
+		}
+		err = errors.Join(err, e)
+	}
+	add(n.cfg.Bus.serve("shard."+name, func(method string, body []byte) ([]byte, error) {
+		do := methods[method]
+		if do == nil {
+			return nil, cloudcrowd.Errorf(cloudcrowd.Internal, "this server knows no method %q; is it of another version?", method)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Patience)
+		defer cancel()
+		return do(ctx, m, body)
+	}))
+	add(n.cfg.Bus.subscribe("up."+name, func(msg *nats.Msg) { n.crowd.heardUp(m, msg) }))
+	add(n.cfg.Bus.subscribe("shares."+name, func(msg *nats.Msg) { heardShares(m, msg) }))
+	add(n.cfg.Bus.subscribe("watch."+name, func(msg *nats.Msg) { n.stream(m, msg) }))
+	if err == nil {
+		err = n.cfg.Bus.conn.FlushTimeout(busStart)
+	}
+	return subs, err
+}
+
+// on does it at whoever owns the shard. While nobody does it waits, at most for Patience; so a request outlives the server that had the shard.
+func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, err error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Patience)
+	defer cancel()
+	var body []byte
+	for {
+		n.mu.Lock()
+		m, changed := n.shards[shard].manager, n.changed
+		n.mu.Unlock()
+		switch {
+		case m != nil:
+			if out, err = x.do(ctx, m, in); !taskmanager.Moved(err) || n.cfg.Alone {
+				return out, err
+			}
+		case n.cfg.Bus != nil:
+			if body == nil {
+				if body, err = json.Marshal(in); err != nil {
+					return out, err
+				}
+			}
+			var answer []byte
+			if answer, err = n.ask(ctx, changed, shard, x.name, body); err == nil {
+				return out, json.Unmarshal(answer, &out)
+			}
+			if !errors.Is(err, errElsewhere) && !errors.Is(err, errNobody) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+				return out, err
+			}
+		}
+		pause := time.NewTimer(50 * time.Millisecond)
+		select {
+		case <-changed:
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+		pause.Stop()
+		if ctx.Err() != nil {
+			return out, cloudcrowd.Errorf(cloudcrowd.Unavailable, "no server has taken over this part of the jobs yet (shard %d)", shard).
+				WithHint("try again in a moment; what was acknowledged is safe")
+		}
+	}
+}
+
+// askLimit is how long one call waits before it is made again: the owner may have gone without a word.
+const askLimit = 5 * time.Second
+
+// ask makes one call, and gives it up when the shard's owner changes.
+func (n *Node) ask(ctx context.Context, changed <-chan struct{}, shard int, method string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	n.mu.Lock()
+	epoch := n.shards[shard].epoch
+	n.mu.Unlock()
+	watch := make(chan struct{})
+	defer close(watch)
+	go func() {
+		for {
+			select {
+			case <-watch:
+				return
+			case <-changed:
+			}
+			n.mu.Lock()
+			moved := n.shards[shard].epoch != epoch || n.shards[shard].manager != nil
+			changed = n.changed
+			n.mu.Unlock()
+			if moved {
+				cancel()
+				return
+			}
+		}
+	}()
+	return n.cfg.Bus.request(ctx, "shard."+strconv.Itoa(shard), method, body)
+}
+
+// Backend answers for all shards what api.Backend and console.Backend ask.
+type Backend struct{ n *Node }
+
+// Backend is what API and console ask.
+func (n *Node) Backend() *Backend { return &Backend{n} }
+
+func (b *Backend) shardOf(id cloudcrowd.JobID) int { return store.ShardOf(id, b.n.cfg.Shards) }
+
+// all does it on every shard at once and returns the answers by shard, or the first error.
+func all[I, O any](ctx context.Context, n *Node, x method[I, O], in I) ([]O, error) {
+	if n.cfg.Shards == 1 {
+		out, err := x.on(ctx, n, 0, in)
+		return []O{out}, err
+	}
+	out, errs := make([]O, n.cfg.Shards), make([]error, n.cfg.Shards)
+	done := make(chan struct{})
+	for shard := range out {
+		go func() {
+			out[shard], errs[shard] = x.on(ctx, n, shard, in)
+			done <- struct{}{}
+		}()
+	}
+	for range out {
+		<-done
+	}
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// near is a shard whose task manager runs here, if there is one.
+func (b *Backend) near() int {
+	for shard := range b.n.cfg.Shards {
+		if b.n.Local(shard) != nil {
+			return shard
+		}
+	}
+	return 0
+}
+
+// Plan implements api.Backend.
+func (b *Backend) Plan(ctx context.Context, account cloudcrowd.AccountID, spec cloudcrowd.JobSpec) (cloudcrowd.Plan, error) {
+	return plan.on(ctx, b.n, b.near(), byAccount{Account: account, Spec: spec})
+}
+
+// Submit implements api.Backend. The key chooses the shard, so that the same key always comes to the same one.
+func (b *Backend) Submit(ctx context.Context, account cloudcrowd.AccountID, spec cloudcrowd.JobSpec, key string) (cloudcrowd.JobID, error) {
+	return submit.on(ctx, b.n, store.ShardOfKey(string(account)+"\x00"+key, b.n.cfg.Shards), byAccount{account, spec, key})
+}
+
+// Cancel implements api.Backend.
+func (b *Backend) Cancel(ctx context.Context, id cloudcrowd.JobID, by cloudcrowd.AccountID, reason string) error {
+	_, err := cancel.on(ctx, b.n, b.shardOf(id), cancelling{id, by, reason})
+	return err
+}
+
+// Job implements api.Backend.
+func (b *Backend) Job(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.Job, error) {
+	return job.on(ctx, b.n, b.shardOf(id), id)
+}
+
+// Jobs implements api.Backend.
+func (b *Backend) Jobs(ctx context.Context, f store.JobFilter, p store.Page) ([]cloudcrowd.JobSummary, string, error) {
+	parts, err := all(ctx, b.n, inMemory, f)
+	if err != nil {
+		return nil, "", err
+	}
+	var memory taskmanager.InMemory
+	for _, part := range parts {
+		memory.Jobs, memory.Present = append(memory.Jobs, part.Jobs...), append(memory.Present, part.Present...)
+	}
+	return taskmanager.AllJobs(ctx, b.n.cfg.Store, memory, f, p)
+}
+
+// Tasks implements api.Backend.
+func (b *Backend) Tasks(ctx context.Context, id cloudcrowd.JobID, stage string, state cloudcrowd.TaskState, p store.Page) ([]cloudcrowd.Task, string, error) {
+	page, err := tasks.on(ctx, b.n, b.shardOf(id), tasksOf{id, stage, state, p})
+	return page.Items, page.Next, err
+}
+
+// Task implements api.Backend.
+func (b *Backend) Task(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Task, error) {
+	return task.on(ctx, b.n, b.shardOf(id.Job), id)
+}
+
+// Attempts implements api.Backend.
+func (b *Backend) Attempts(ctx context.Context, id cloudcrowd.JobID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
+	page, err := attempts.on(ctx, b.n, b.shardOf(id), attemptsOf{id, p})
+	return page.Items, page.Next, err
+}
+
+// Explain implements api.Backend.
+func (b *Backend) Explain(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.Explanation, error) {
+	return explain.on(ctx, b.n, b.shardOf(id), id)
+}
+
+// ExplainTask implements api.Backend.
+func (b *Backend) ExplainTask(ctx context.Context, id cloudcrowd.TaskID) (cloudcrowd.Explanation, error) {
+	return explainTask.on(ctx, b.n, b.shardOf(id.Job), id)
+}
+
+// Workers implements api.Backend.
+func (b *Backend) Workers(ctx context.Context) ([]cloudcrowd.WorkerView, error) {
+	parts, err := all(ctx, b.n, workers, none{})
+	if err != nil {
+		return nil, err
+	}
+	list := parts[0]
+	if len(parts) == 1 {
+		return list, nil
+	}
+	at := make(map[cloudcrowd.WorkerID]int, len(list))
+	for i := range list {
+		at[list[i].ID] = i
+	}
+	for _, part := range parts[1:] {
+		for _, v := range part {
+			if i, ok := at[v.ID]; ok {
+				list[i] = b.together(list[i], v)
+			} else { // it has joined meanwhile
+				at[v.ID] = len(list)
+				list = append(list, v)
+			}
+		}
+	}
+	return list, nil
+}
+
+// together is what two shards say of one worker.
+func (b *Backend) together(x, y cloudcrowd.WorkerView) cloudcrowd.WorkerView {
+	if y.Online && !x.Online {
+		x, y = y, x
+	}
+	x.Draining, x.LastSeen, x.CachedBytes = x.Draining || y.Draining, max(x.LastSeen, y.LastSeen), max(x.CachedBytes, y.CachedBytes)
+	x.Running = append(slices.Clone(x.Running), y.Running...)
+	if x.Online {
+		x.Running = x.Running[:min(len(x.Running), max(x.Info.Slots, 1))]
+	}
+	x.Record = x.Record.Add(y.Record)
+	x.Standing, x.ErrorRate = verify.Standing(x.Record, cloudcrowd.TimeOf(b.n.cfg.Now())), verify.ErrorRate(x.Record)
+	return x
+}
+
+// Worker implements api.Backend.
+func (b *Backend) Worker(ctx context.Context, id cloudcrowd.WorkerID) (cloudcrowd.WorkerView, error) {
+	parts, err := all(ctx, b.n, worker, id)
+	if err != nil {
+		return cloudcrowd.WorkerView{}, err
+	}
+	v := parts[0]
+	for _, y := range parts[1:] {
+		v = b.together(v, y)
+	}
+	return v, nil
+}
+
+// WorkerAttempts implements api.Backend.
+func (b *Backend) WorkerAttempts(ctx context.Context, id cloudcrowd.WorkerID, p store.Page) ([]cloudcrowd.Attempt, string, error) {
+	var list []cloudcrowd.Attempt
+	if p.Cursor == "" {
+		parts, err := all(ctx, b.n, running, id)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, part := range parts {
+			list = append(list, part...)
+		}
+	}
+	past, next, err := b.n.cfg.Store.WorkerAttempts(ctx, id, p)
+	return append(list, past...), next, err
+}
+
+// RevokeWorker implements api.Backend.
+func (b *Backend) RevokeWorker(ctx context.Context, id cloudcrowd.WorkerID, revoked bool) error {
+	_, err := all(ctx, b.n, revoke, revoking{id, revoked})
+	return err
+}
+
+// Issue implements api.Backend.
+func (b *Backend) Issue(ctx context.Context, to cloudcrowd.AccountID, amount cloudcrowd.Credits, by cloudcrowd.AccountID, note, key string) (cloudcrowd.Transfer, error) {
+	return issue.on(ctx, b.n, store.ShardOfKey(string(to)+"\x00"+key, b.n.cfg.Shards), issuing{To: to, By: by, Amount: amount, Note: note, Key: key})
+}
+
+// Account implements api.Backend.
+func (b *Backend) Account(ctx context.Context, id cloudcrowd.AccountID) (cloudcrowd.Account, error) {
+	return b.n.cfg.Store.Account(ctx, id)
+}
+
+// Accounts implements api.Backend.
+func (b *Backend) Accounts(ctx context.Context) ([]cloudcrowd.Account, error) {
+	return b.n.cfg.Store.Accounts(ctx)
+}
+
+// Transfers implements api.Backend.
+func (b *Backend) Transfers(ctx context.Context, f store.TransferFilter, p store.Page) ([]cloudcrowd.Transfer, string, error) {
+	return b.n.cfg.Store.Transfers(ctx, f, p)
+}
+
+// Charges implements api.Backend. It waits until the tables hold what was committed when it was called.
+func (b *Backend) Charges(ctx context.Context, f store.ChargeFilter, p store.Page) ([]cloudcrowd.Charge, string, error) {
+	var err error
+	if f.Job != "" {
+		_, err = written.on(ctx, b.n, b.shardOf(f.Job), none{})
+	} else {
+		_, err = all(ctx, b.n, written, none{})
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	return b.n.cfg.Store.Charges(ctx, f, p)
+}
+
+// Prices implements api.Backend.
+func (b *Backend) Prices() cloudcrowd.Prices { return b.n.cfg.Prices }
+
+// sum is what several shards say of how things stand.
+func sum(parts []cloudcrowd.ServerStatus) cloudcrowd.ServerStatus {
+	s := parts[0]
+	for _, p := range parts[1:] {
+		s.JobsRunning += p.JobsRunning
+		s.TasksRunning += p.TasksRunning
+		s.TasksPerSecond += p.TasksPerSecond
+		s.WaitingSeconds = max(s.WaitingSeconds, p.WaitingSeconds)
+		s.CreditsPerHour += p.CreditsPerHour
+		s.WorkersOnline, s.Slots = max(s.WorkersOnline, p.WorkersOnline), max(s.Slots, p.Slots) // every shard knows them all
+		s.SlotsBusy += p.SlotsBusy
+		s.ReadOnly, s.Draining = cmp.Or(s.ReadOnly, p.ReadOnly), cmp.Or(s.Draining, p.Draining)
+		for _, a := range p.Attention {
+			if !slices.Contains(s.Attention, a) {
+				s.Attention = append(s.Attention, a)
+			}
+		}
+	}
+	s.SlotsBusy = min(s.SlotsBusy, s.Slots) // shards may queue more than a worker runs
+	return s
+}
+
+// Status implements api.Backend.
+func (b *Backend) Status(ctx context.Context) (cloudcrowd.ServerStatus, error) {
+	parts, err := all(ctx, b.n, standing, none{})
+	if err != nil {
+		return cloudcrowd.ServerStatus{Version: b.n.cfg.Version}, err
+	}
+	s := sum(parts)
+	s.Version, s.StartedAt = b.n.cfg.Version, b.n.started
+	return s, taskmanager.AddLedger(ctx, b.n.cfg.Store, cloudcrowd.TimeOf(b.n.cfg.Now()), &s)
+}

@@ -1,0 +1,267 @@
+package cluster
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"cloudcrowd.dev/cloudcrowd"
+)
+
+// BusConfig says how servers reach each other.
+type BusConfig struct {
+	Name      string   // of this server, unique
+	Crowd     string   // prefix of all subjects, so that crowds may share an external NATS
+	Listen    string   // host:port of the embedded server for the other servers; port 0 chooses one
+	Advertise string   // host:port under which they reach it; "": what it listens on
+	Peers     []string // host:port of servers that run already
+	Identity  tls.Certificate
+	External  string // nats:// addresses, separated by commas, of a NATS that is used instead of embedded ones
+	Creds     string // file with NATS credentials for it; "": none
+	Log       *slog.Logger
+}
+
+// Bus is this server's end of the NATS that connects servers. What it carries may be lost at the price of a delay: every caller asks again.
+type Bus struct {
+	embedded *server.Server // nil with an external one
+	conn     *nats.Conn
+	secret   string // password of this process
+	prefix   string
+	address  string
+	log      *slog.Logger
+	calls    *calls
+}
+
+const (
+	// maxMessage bounds one message of the bus; longer requests and answers go in parts. External servers take 1 MiB unless told otherwise.
+	maxMessage = 512 << 10
+	busStart   = 10 * time.Second
+)
+
+// ownUser is the name of this process at its embedded server.
+const ownUser = "cloudcrowd-server"
+
+// OpenBus starts or joins the bus. Errors have field cluster.listen or bus.
+func OpenBus(c BusConfig) (*Bus, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &Bus{secret: rand.Text() + rand.Text(), prefix: "cloudcrowd." + c.Crowd + ".", log: c.Log}
+	options := []nats.Option{nats.Name(c.Name), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(50*time.Millisecond, 100*time.Millisecond),
+		nats.ReconnectBufSize(-1), // what was not sent is sent again by whoever wants an answer: nothing old is to arrive late
+		nats.NoEcho(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.Log.Warn("bus", "err", err) })}
+	address := c.External
+	if address == "" {
+		if err := b.embed(c); err != nil {
+			return nil, err
+		}
+		options = append(options, nats.InProcessServer(b.embedded), nats.UserInfo(ownUser, b.secret))
+	} else if c.Creds != "" {
+		options = append(options, nats.UserCredentials(c.Creds))
+	}
+	conn, err := nats.Connect(address, options...)
+	if err != nil {
+		b.stopEmbedded()
+		return nil, cloudcrowd.Fieldf("bus", "the bus between servers cannot be reached at %s: %v", withoutSecrets(address), err)
+	}
+	b.conn = conn
+	if b.calls, err = newCalls(b); err == nil {
+		err = conn.FlushTimeout(busStart)
+	}
+	if err != nil {
+		b.Close()
+		return nil, cloudcrowd.Fieldf("bus", "the bus between servers does not work: %v", err)
+	}
+	return b, nil
+}
+
+// embed starts a NATS server that has no clients but this process and forms a cluster with those of the other servers.
+func (b *Bus) embed(c BusConfig) error {
+	host, port, err := splitHostPort(c.Listen)
+	if err != nil {
+		return cloudcrowd.Fieldf("cluster.listen", "%q is not HOST:PORT", c.Listen).WithHint("port 0 chooses a free one")
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	var routes []*url.URL
+	for _, p := range c.Peers {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: p})
+	}
+	b.embedded, err = server.NewServer(&server.Options{
+		ServerName: c.Name, NoSigs: true,
+		// Routes start after a listener for clients has. Nobody knows how to use this one.
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: ownUser, Password: b.secret,
+		NoLog: true, NoSystemAccount: true,
+		MaxPayload: 2 * maxMessage, MaxPending: 256 << 20, WriteDeadline: 5 * time.Second, PingInterval: 2 * time.Second, MaxPingsOut: 2,
+		Routes: routes,
+		Cluster: server.ClusterOpts{Name: c.Crowd, Host: host, Port: port, Advertise: c.Advertise, TLSConfig: mutual(c.Identity), TLSTimeout: 5, ConnectBackoff: false,
+			PingInterval: time.Second, MaxPingsOut: 3},
+	})
+	if err != nil {
+		return cloudcrowd.Fieldf("cluster.listen", "the bus between servers cannot be set up: %v", err)
+	}
+	b.embedded.SetLoggerV2(busLog{c.Log}, false, false, false)
+	b.embedded.Start()
+	if !b.embedded.ReadyForConnections(busStart) {
+		b.stopEmbedded()
+		return cloudcrowd.Fieldf("cluster.listen", "the bus between servers did not start on %s; something else may use the port", c.Listen)
+	}
+	b.address = c.Advertise
+	if b.address == "" {
+		b.address = b.embedded.ClusterAddr().String()
+		if h, p, err := net.SplitHostPort(b.address); err == nil && (net.ParseIP(h).IsUnspecified()) {
+			b.address = net.JoinHostPort(ownName(), p)
+		}
+	}
+	return nil
+}
+
+// Address is where other servers reach the embedded server; "" with an external one.
+func (b *Bus) Address() string { return b.address }
+
+// Routes is how many other servers the embedded server is connected to.
+func (b *Bus) Routes() int {
+	if b.embedded == nil {
+		return 0
+	}
+	return b.embedded.NumRoutes()
+}
+
+// Close ends the connection and the embedded server.
+func (b *Bus) Close() {
+	if b.conn != nil {
+		b.conn.Close()
+	}
+	b.stopEmbedded()
+}
+
+func (b *Bus) stopEmbedded() {
+	if b.embedded != nil {
+		b.embedded.Shutdown()
+		b.embedded.WaitForShutdown()
+	}
+}
+
+// Flush waits until what was published has gone out.
+func (b *Bus) Flush(ctx context.Context) { _ = b.conn.FlushWithContext(ctx) } // what is lost only delays
+
+// publish sends one message that nobody answers.
+func (b *Bus) publish(subject string, header nats.Header, body []byte) {
+	if err := b.conn.PublishMsg(&nats.Msg{Subject: b.prefix + subject, Header: header, Data: body}); err != nil {
+		b.log.Debug("bus: not sent", "subject", subject, "err", err)
+	}
+}
+
+// subscribe calls fn for each message, one after the other.
+func (b *Bus) subscribe(subject string, fn func(*nats.Msg)) (*nats.Subscription, error) {
+	s, err := b.conn.Subscribe(b.prefix+subject, fn)
+	if err == nil {
+		err = s.SetPendingLimits(1<<18, 256<<20)
+	}
+	return s, err
+}
+
+// busName is what servers present to each other; the name in it is not looked at by anything else.
+const busName = "cloudcrowd-bus"
+
+// NewIdentity makes what servers of one crowd know each other by: a certificate with its key, in PEM. All servers have the same, kept in the store.
+func NewIdentity(now time.Time) (string, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: busName}, DNSNames: []string{busName},
+		NotBefore: now.Add(-24 * time.Hour), NotAfter: now.AddDate(100, 0, 0), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return "", err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})) + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})), nil
+}
+
+// ParseIdentity reads what NewIdentity made.
+func ParseIdentity(text string) (tls.Certificate, error) {
+	c, err := tls.X509KeyPair([]byte(text), []byte(text))
+	if err == nil && c.Leaf == nil {
+		c.Leaf, err = x509.ParseCertificate(c.Certificate[0])
+	}
+	if err != nil {
+		return c, fmt.Errorf("the identity of the servers, kept in the store, cannot be read: %w", err)
+	}
+	return c, nil
+}
+
+// mutual lets both ends show the crowd's identity and accept nothing else.
+func mutual(identity tls.Certificate) *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AddCert(identity.Leaf)
+	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{identity}, RootCAs: pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
+		ServerName: busName, VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			if len(raw) == 0 || string(raw[0]) != string(identity.Certificate[0]) {
+				return errors.New("not a server of this crowd")
+			}
+			return nil
+		}}
+}
+
+func splitHostPort(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	return host, int(n), err
+}
+
+// ownName is an address of this machine that others may reach: the one it would use to go out, or loopback.
+func ownName() string {
+	c, err := net.Dial("udp", "192.0.2.1:9") // sends nothing
+	if err != nil {
+		return "127.0.0.1"
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).IP.String()
+}
+
+func withoutSecrets(addresses string) string {
+	list := strings.Split(addresses, ",")
+	for i, a := range list {
+		if u, err := url.Parse(a); err == nil {
+			list[i] = u.Redacted()
+		}
+	}
+	return strings.Join(list, ",")
+}
+
+// busLog passes on what the embedded server logs.
+type busLog struct{ log *slog.Logger }
+
+func (l busLog) Noticef(format string, v ...any) { l.log.Debug("bus: " + fmt.Sprintf(format, v...)) }
+func (l busLog) Warnf(format string, v ...any)   { l.log.Debug("bus: " + fmt.Sprintf(format, v...)) }
+func (l busLog) Fatalf(format string, v ...any)  { l.log.Error("bus: " + fmt.Sprintf(format, v...)) }
+func (l busLog) Errorf(format string, v ...any)  { l.log.Debug("bus: " + fmt.Sprintf(format, v...)) }
+func (l busLog) Debugf(string, ...any)           {}
+func (l busLog) Tracef(string, ...any)           {}

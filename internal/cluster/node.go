@@ -1,0 +1,565 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
+)
+
+// Defaults of Config.
+const (
+	DefaultLease    = 3 * time.Second
+	DefaultPatience = 15 * time.Second
+)
+
+// Config is what a Node needs. Store, Shards and Open are required.
+type Config struct {
+	ID      string // of this server; the same after a restart with the same data directory
+	Shards  int    // of the store
+	Store   store.Store
+	Bus     *Bus   // nil: this server is alone
+	URL     string // where clients and workers reach it
+	Version string
+	Prices  cloudcrowd.Prices
+	// Lease is how long a server that is not heard of keeps its shards: no clock is compared with another one, each server waits that long on its own after
+	// the last sign of life it has seen.
+	Lease    time.Duration
+	Patience time.Duration // how long a request waits for a shard that nobody serves at the moment
+	// Alone says that nobody else can use the store, by a lock of its own: shards are taken over at once and membership is not written.
+	Alone bool
+	// Open makes the task manager of a shard with what Node gives it filled in: Shard, Shards, Take, Owns.
+	Open func(taskmanager.Config) *taskmanager.Manager
+	Log  *slog.Logger
+	Now  func() time.Time // for what is written down; default time.Now
+}
+
+// Node is this server as a member of the crowd's servers.
+type Node struct {
+	cfg   Config
+	log   *slog.Logger
+	crowd *Crowd
+
+	renewed atomic.Int64 // when the lease was last renewed, as time since began
+	began   time.Time
+	started cloudcrowd.Time
+	streams streams
+	poke    chan struct{}
+	cancel  context.CancelFunc
+	done    chan struct{}
+	fatal   chan error // why this server cannot go on
+
+	mu       sync.Mutex
+	shards   []*held
+	changed  chan struct{} // closed and replaced when an owner changed or a task manager has started or ended
+	draining bool
+	stopping bool
+	peers    map[string]*peer
+	live     []store.Server // as last seen, this server among them
+	beat     int64
+	tasks    sync.WaitGroup // taking over and giving away
+}
+
+// held is what this server knows of a shard.
+type held struct {
+	owner   string // as the store said last
+	epoch   int64
+	manager *taskmanager.Manager // running here; nil if not
+	busy    bool                 // being taken over or given away here
+	subs    []*nats.Subscription
+	hungry  bool      // as its owner said last
+	heard   time.Time // when
+}
+
+// peer is another server, or this one's earlier life.
+type peer struct {
+	row  store.Server
+	seen time.Time // when its beat last moved, on this server's clock
+}
+
+// New prepares a Node.
+func New(c Config) *Node {
+	if c.Lease <= 0 {
+		c.Lease = DefaultLease
+	}
+	if c.Patience <= 0 {
+		c.Patience = DefaultPatience
+	}
+	if c.Shards <= 0 {
+		c.Shards = 1
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	n := &Node{cfg: c, log: c.Log, began: time.Now(), started: cloudcrowd.TimeOf(c.Now()), poke: make(chan struct{}, 1), done: make(chan struct{}), fatal: make(chan error, 1), shards: make([]*held, c.Shards),
+		changed: make(chan struct{}), peers: map[string]*peer{}, beat: time.Now().UnixNano()}
+	for i := range n.shards {
+		n.shards[i] = &held{}
+	}
+	n.crowd = newCrowd(n)
+	return n
+}
+
+// Start joins the other servers and takes over what this one is to own; what others still own it takes when they give it away or are gone. When it returns, the
+// task managers of the shards that were free run.
+func (n *Node) Start(ctx context.Context) error {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	n.cancel = cancel
+	if n.cfg.Alone {
+		close(n.done)
+		for shard := range n.shards {
+			if err := n.take(ctx, shard, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if n.cfg.Bus != nil {
+		if err := n.listen(); err != nil {
+			cancel()
+			close(n.done)
+			return err
+		}
+	}
+	if err := n.tend(ctx); err != nil {
+		cancel()
+		close(n.done)
+		return err
+	}
+	n.tasks.Wait()
+	select {
+	case err := <-n.fatal:
+		cancel()
+		close(n.done)
+		return err
+	default:
+	}
+	go n.run(running)
+	return nil
+}
+
+// listen hears what the other servers say to all.
+func (n *Node) listen() error {
+	for subject, hear := range map[string]func(*nats.Msg){
+		"members":          func(*nats.Msg) { n.wake() },
+		"hungry":           n.crowd.heardHungry,
+		"gone":             n.crowd.heardGone,
+		"down." + n.cfg.ID: n.crowd.heardDown,
+	} {
+		if _, err := n.cfg.Bus.subscribe(subject, hear); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) wake() {
+	select {
+	case n.poke <- struct{}{}:
+	default:
+	}
+}
+
+// tell lets the other servers look at once.
+func (n *Node) tell() {
+	if n.cfg.Bus != nil {
+		n.cfg.Bus.publish("members", nil, nil)
+	}
+}
+
+// every is how often a server gives a sign of life and looks at the others.
+func (n *Node) every() time.Duration { return n.cfg.Lease / 6 }
+
+func (n *Node) run(ctx context.Context) {
+	defer close(n.done)
+	tick := time.NewTicker(n.every())
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-n.poke:
+		}
+		if err := n.tend(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("the store does not answer about the servers; shards are kept as long as nobody else can have taken them", "err", err)
+		}
+		n.crowd.tick()
+	}
+}
+
+// Owns reports whether no other server can have taken over a shard of this one: they wait for Lease after the last sign of life they saw, which is later than
+// when it was given; this one trusts itself for less.
+func (n *Node) owns() bool {
+	return n.cfg.Alone || time.Since(n.began)-time.Duration(n.renewed.Load()) < n.cfg.Lease*4/5
+}
+
+// tend gives a sign of life, looks who is there, and takes over or gives away what is to be.
+func (n *Node) tend(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Lease)
+	defer cancel()
+	n.mu.Lock()
+	n.beat++
+	row := store.Server{ID: n.cfg.ID, Beat: n.beat, URL: n.cfg.URL, Version: n.cfg.Version, Draining: n.draining || n.stopping, StartedAt: n.started}
+	n.mu.Unlock()
+	if n.cfg.Bus != nil {
+		row.Bus = n.cfg.Bus.Address()
+	}
+	at := time.Since(n.began)
+	if err := n.cfg.Store.PutServer(ctx, row); err != nil {
+		return err
+	}
+	n.renewed.Store(int64(at))
+	rows, err := n.cfg.Store.Servers(ctx)
+	if err != nil {
+		return err
+	}
+	heads, err := n.cfg.Store.ShardList(ctx)
+	if err != nil {
+		return err
+	}
+	n.look(ctx, rows, heads)
+	return nil
+}
+
+// forgetAfter is how many leases a server that is not heard of stays written down.
+const forgetAfter = 20
+
+// look compares what the store says with what is to be, and starts what is to be done.
+func (n *Node) look(ctx context.Context, rows []store.Server, heads map[int]store.Head) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	alive := map[string]bool{}
+	var takers []string
+	live := make([]store.Server, 0, len(rows))
+	for _, r := range rows {
+		p := n.peers[r.ID]
+		if p == nil {
+			p = &peer{seen: now}
+			n.peers[r.ID] = p
+		} else if p.row.Beat != r.Beat {
+			p.seen = now
+		}
+		p.row = r
+		silent := now.Sub(p.seen)
+		if r.ID != n.cfg.ID && silent >= n.cfg.Lease {
+			if silent > forgetAfter*n.cfg.Lease {
+				go n.forget(r)
+			}
+			continue
+		}
+		alive[r.ID] = true
+		live = append(live, r)
+		if !r.Draining {
+			takers = append(takers, r.ID)
+		}
+	}
+	for id := range n.peers {
+		if !slices.ContainsFunc(rows, func(r store.Server) bool { return r.ID == id }) {
+			delete(n.peers, id)
+		}
+	}
+	n.live = live
+	moved := false
+	for shard, to := range Spread(takers, n.cfg.Shards) {
+		h, head := n.shards[shard], heads[shard]
+		if h.owner != head.Owner || h.epoch != head.Epoch {
+			h.owner, h.epoch, moved = head.Owner, head.Epoch, true
+		}
+		if h.busy {
+			continue
+		}
+		mine := to == n.cfg.ID
+		switch {
+		case h.manager != nil && head.Owner != n.cfg.ID:
+			// Taken over while this server was not heard of. The task manager finds out by itself; it may have nothing to commit.
+			n.begin(shard, func() { n.drop(shard) })
+		case h.manager != nil && !mine && to != "":
+			n.begin(shard, func() { n.give(ctx, shard) })
+		case h.manager == nil && mine && !n.stopping && (head.Owner == "" || head.Owner == n.cfg.ID || !alive[head.Owner]):
+			n.begin(shard, func() {
+				if err := n.take(context.WithoutCancel(ctx), shard, head.Epoch); err != nil && !errors.Is(err, store.ErrFenced) {
+					n.failed(shard, err)
+				}
+			})
+		}
+	}
+	if moved {
+		n.signal()
+	}
+}
+
+// begin runs what takes a while with a shard. n.mu is held.
+func (n *Node) begin(shard int, do func()) {
+	n.shards[shard].busy = true
+	n.tasks.Add(1)
+	go func() {
+		defer n.tasks.Done()
+		do()
+		n.mu.Lock()
+		n.shards[shard].busy = false
+		n.signal()
+		n.mu.Unlock()
+		n.wake()
+	}()
+}
+
+// signal lets requests that wait for an owner look again. n.mu is held.
+func (n *Node) signal() {
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// failed reports a shard that cannot be served. What another server or a later moment may mend is tried again; a damaged store stops the program.
+func (n *Node) failed(shard int, err error) {
+	n.log.Error("a shard cannot be taken over", "shard", shard, "err", err)
+	if cloudcrowd.CodeOf(err) == cloudcrowd.Unavailable {
+		return
+	}
+	select {
+	case n.fatal <- fmt.Errorf("shard %d: %w", shard, err):
+	default:
+	}
+}
+
+// take claims a shard that had the given epoch, and starts its task manager. While the journal is read the lease is renewed by run.
+func (n *Node) take(ctx context.Context, shard int, seen int64) error {
+	began := time.Now()
+	var hungry func(bool)
+	if n.cfg.Shards > 1 {
+		hungry = func(h bool) { n.crowd.setHungry(shard, h) }
+	}
+	m := n.cfg.Open(taskmanager.Config{Shard: shard, Shards: n.cfg.Shards, Owns: n.owns, Courier: courier{n.crowd, shard}, Hungry: hungry, Take: func(ctx context.Context) (store.Head, error) {
+		if n.cfg.Alone {
+			return n.cfg.Store.Acquire(ctx, shard)
+		}
+		return n.cfg.Store.Claim(ctx, shard, n.cfg.ID, seen)
+	}})
+	if err := m.Start(ctx); err != nil {
+		return err
+	}
+	subs, err := n.answer(shard, m)
+	if err != nil {
+		return errors.Join(err, m.Stop(ctx))
+	}
+	n.mu.Lock()
+	h := n.shards[shard]
+	h.manager, h.subs, h.owner = m, subs, n.cfg.ID
+	reason := ""
+	if n.draining && len(n.live) <= 1 {
+		reason = drainReason
+	}
+	n.signal()
+	n.mu.Unlock()
+	if reason != "" {
+		m.Drain(reason)
+	}
+	if !n.cfg.Alone {
+		n.log.Info("took over a shard", "shard", shard, "in", time.Since(began).Round(time.Millisecond))
+	}
+	n.tell()
+	n.crowd.introduce(shard)
+	go n.watch(shard, m)
+	return nil
+}
+
+const drainReason = "the server is draining"
+
+// watch waits for a task manager that ends by itself: fenced, or unable to go on.
+func (n *Node) watch(shard int, m *taskmanager.Manager) {
+	<-m.Done()
+	n.mu.Lock()
+	h := n.shards[shard]
+	current := h.manager == m
+	if current {
+		n.forgetManager(h)
+	}
+	n.mu.Unlock()
+	if err := m.Err(); current && err != nil {
+		if errors.Is(err, store.ErrFenced) && !n.cfg.Alone {
+			n.log.Warn("another server has taken over a shard", "shard", shard)
+		} else {
+			n.failed(shard, &cloudcrowd.Error{Code: cloudcrowd.Internal, Msg: "the task manager stopped", Err: err})
+		}
+	}
+	n.wake()
+}
+
+// forgetManager takes a task manager out of service. n.mu is held.
+func (n *Node) forgetManager(h *held) {
+	for _, s := range h.subs {
+		_ = s.Unsubscribe() // the connection may be closed
+	}
+	h.manager, h.subs = nil, nil
+	n.signal()
+}
+
+// drop ends a task manager whose shard another server owns.
+func (n *Node) drop(shard int) {
+	n.mu.Lock()
+	h := n.shards[shard]
+	m := h.manager
+	n.forgetManager(h)
+	n.mu.Unlock()
+	if m != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+		defer cancel()
+		_ = m.Stop(ctx) // it can write nothing any more
+	}
+}
+
+// stopLimit bounds the last commit, the readable tables and a snapshot of a shard.
+const stopLimit = 20 * time.Second
+
+// give ends the shard's task manager in good order and lets the store know that the shard is free.
+func (n *Node) give(ctx context.Context, shard int) {
+	n.mu.Lock()
+	h := n.shards[shard]
+	m, epoch := h.manager, h.epoch
+	n.mu.Unlock()
+	if m == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+	defer cancel()
+	err := m.Stop(ctx)
+	n.mu.Lock()
+	n.forgetManager(h)
+	n.mu.Unlock()
+	if err == nil {
+		err = n.cfg.Store.Release(ctx, shard, epoch)
+	}
+	if err != nil && !errors.Is(err, store.ErrFenced) {
+		n.log.Warn("a shard could not be given away; it is taken when this server is not heard of any more", "shard", shard, "err", err)
+	}
+	n.log.Info("gave a shard away", "shard", shard)
+	n.tell()
+}
+
+func (n *Node) forget(r store.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Lease)
+	defer cancel()
+	if err := n.cfg.Store.DropServer(ctx, r.ID); err != nil {
+		n.log.Debug("forgetting a server", "server", r.ID, "err", err)
+	}
+}
+
+// Local is the task manager of a shard that runs here; nil if it does not.
+func (n *Node) Local(shard int) *taskmanager.Manager {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.shards[shard].manager
+}
+
+// Locals are the task managers that run here, by shard.
+func (n *Node) Locals() map[int]*taskmanager.Manager {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := map[int]*taskmanager.Manager{}
+	for i, h := range n.shards {
+		if h.manager != nil {
+			list[i] = h.manager
+		}
+	}
+	return list
+}
+
+// Servers are those that are alive, this one among them, by id.
+func (n *Node) Servers() []store.Server {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.live)
+}
+
+// URLs are the addresses of the servers that are alive; this one's first, those that drain left out.
+func (n *Node) URLs() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var list []string
+	if !n.draining && !n.stopping {
+		list = append(list, n.cfg.URL)
+	}
+	for _, s := range n.live {
+		if s.URL != "" && !s.Draining && !slices.Contains(list, s.URL) {
+			list = append(list, s.URL)
+		}
+	}
+	return list
+}
+
+// Failed says why this server cannot go on; it does not say so when another one can.
+func (n *Node) Failed() <-chan error { return n.fatal }
+
+// Drain gives all shards to the other servers. Where there are none, the shards stay and refuse new work.
+func (n *Node) Drain(reason string) {
+	n.mu.Lock()
+	n.draining = true
+	others := slices.ContainsFunc(n.live, func(s store.Server) bool { return s.ID != n.cfg.ID && !s.Draining })
+	n.mu.Unlock()
+	if !others {
+		for _, m := range n.Locals() {
+			m.Drain(reason)
+		}
+	}
+	n.wake()
+}
+
+// Stop gives every shard away and leaves. What cannot be done before ctx ends the other servers find out by themselves.
+func (n *Node) Stop(ctx context.Context) error {
+	if n.cancel == nil {
+		return nil
+	}
+	n.mu.Lock()
+	n.stopping = true
+	n.mu.Unlock()
+	if !n.cfg.Alone { // so that nobody waits for what is given away now
+		if err := n.tend(ctx); err != nil {
+			n.log.Debug("leaving", "err", err)
+		}
+	}
+	n.cancel()
+	<-n.done
+	n.tasks.Wait()
+	var mu sync.Mutex
+	var errs []error
+	var all sync.WaitGroup
+	for shard, m := range n.Locals() {
+		all.Go(func() {
+			if n.cfg.Alone {
+				err := m.Stop(ctx)
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+				return
+			}
+			n.give(ctx, shard)
+		})
+	}
+	all.Wait()
+	if !n.cfg.Alone {
+		ctx, cancel := context.WithTimeout(ctx, n.cfg.Lease)
+		defer cancel()
+		if err := n.cfg.Store.DropServer(ctx, n.cfg.ID); err != nil {
+			n.log.Debug("leaving", "err", err)
+		}
+		n.tell()
+		if n.cfg.Bus != nil {
+			n.cfg.Bus.Flush(ctx)
+		}
+	}
+	return errors.Join(errs...)
+}
