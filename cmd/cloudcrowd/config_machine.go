@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -36,7 +37,7 @@ func (s *serverSettings) tryMachine(ctx context.Context, f *findings) {
 	case link.Loopback(host) && s.CertFile != "" && s.PublicURL == "":
 		f.note("--listen", "only this machine reaches a loopback address")
 	}
-	if owner := holder(filepath.Join(s.DataDir, platform.LockFile)); owner != "" {
+	if owner := cmp.Or(holder(filepath.Join(s.DataDir, platform.LockFile)), holder(filepath.Join(s.DataDir, platform.ServerLockFile))); owner != "" {
 		f.note("--data", fmt.Sprintf("a server (%s) runs on %s; whether %s is free was not tried", owner, s.DataDir, s.Listen))
 		return
 	}

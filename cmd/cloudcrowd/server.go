@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/cluster"
 	"cloudcrowd.dev/cloudcrowd/internal/link"
 	"cloudcrowd.dev/cloudcrowd/internal/platform"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
@@ -28,6 +30,12 @@ With --store, journal, ledger and directory are in a PostgreSQL database
 instead of the data folder. Its password does not belong on the command line:
 give it by --store-password-file, by PGPASSWORD or a PGPASSFILE, or set the
 whole address by CLOUDCROWD_SERVER_STORE or in the configuration file.
+
+Several servers with the same --store are one crowd: each owns a part of the
+jobs, answers for all, and takes over from one that is not heard of for
+--failover. They find each other in the database and talk over NATS, each at
+--cluster-listen, or all over one that --bus names. They need one store for
+blobs (--blobs). docs/cluster.md tells more.
 
 When it serves, it prints the address of the console, an admin link (a secret:
 it may do everything) and a join link (a secret: machines that join with it
@@ -62,6 +70,8 @@ cloudcrowd server
 cloudcrowd server --listen 0.0.0.0:8443 --data /var/lib/cloudcrowd
 cloudcrowd server --domain pool.example.org --email ops@example.org
 cloudcrowd server --store postgres://cloudcrowd@db.example.org/cloudcrowd
+cloudcrowd server --store postgres://cloudcrowd@db.example.org/cloudcrowd
+  --cluster-listen 10.0.0.5:8701 --listen 10.0.0.5:8443 --blobs s3://pool
 cloudcrowd server --blobs 's3://pool?endpoint=https://minio.example.org'
 cloudcrowd server --config server.yaml --json
 `,
@@ -75,7 +85,8 @@ const (
 	stopLimit     = 20 * time.Second // for stopping in order, beside what --drain gives to requests
 	longestDrain  = time.Hour
 	leastLease    = time.Second // a shorter one would be lost to a busy network
-
+	leastFailover = 500 * time.Millisecond
+	mostShards    = 1024
 )
 
 // serverSettings are all settings of a server. The zero value of a field means its default.
@@ -95,7 +106,8 @@ type serverSettings struct {
 	Drain       time.Duration // how long requests under way may take when the server stops
 	NoContext   bool          // do not store the server as the context "local"
 	Blobs       string        // address of a bucket; "": in DataDir
-	BlobsDirect bool          // workers may read from the bucket; of no meaning without one
+	Cluster     platform.Cluster
+	BlobsDirect bool // workers may read from the bucket; of no meaning without one
 }
 
 func (s *serverSettings) flags(c *cobra.Command) {
@@ -120,6 +132,12 @@ func (s *serverSettings) flags(c *cobra.Command) {
 	f.StringVar(&s.LogLevel, "log", "info", "how much to log on stderr, `LEVEL`: debug, info, warn or error")
 	f.StringVar(&s.PublicURL, "public-url", "", "put this `URL` into links, for a server that is reached by another name than it listens on (default: from --domain, the certificate or --listen)")
 	f.DurationVar(&s.Drain, "drain", platform.DefaultDrain, "when the server stops, wait so long for requests under way, `DURATION`")
+	f.StringVar(&s.Cluster.Listen, "cluster-listen", "", "with --store, `ADDRESS` and port for the other servers (default: the host of --listen, any free port)")
+	f.StringVar(&s.Cluster.Advertise, "cluster-advertise", "", "`ADDRESS` and port at which other servers reach --cluster-listen, if another")
+	f.StringVar(&s.Cluster.Bus, "bus", "", "connect servers by the NATS at this `URL` (nats://… or tls://…, several with commas) instead of by themselves")
+	f.StringVar(&s.Cluster.Creds, "bus-credentials", "", "NATS credentials `FILE` for --bus")
+	f.IntVar(&s.Cluster.Shards, "shards", 0, "cut the jobs of a new database into this `NUMBER` of parts, for good (default: 6)")
+	f.DurationVar(&s.Cluster.Lease, "failover", cluster.DefaultLease, "take over from a server that is silent for so long, `DURATION`; the same for all servers")
 	f.BoolVar(&s.NoContext, "no-context", false, "do not store the server as the context \"local\"")
 }
 
@@ -148,12 +166,45 @@ func (s *serverSettings) check() error {
 	if err := checkStore(s.Store); err != nil {
 		list = append(list, err)
 	}
+	list = append(list, s.checkCluster()...)
 	if s.PublicURL != "" {
 		if err := link.CheckServer(s.PublicURL); err != nil {
 			list = append(list, cloudcrowd.Fieldf("--public-url", "%q cannot be used: %v", s.PublicURL, err).WithHint("write it as https://pool.example.org or https://pool.example.org:8443"))
 		}
 	}
 	return joined(list)
+}
+
+// checkCluster refuses settings for several servers that cannot work.
+func (s *serverSettings) checkCluster() (list []error) {
+	k := &s.Cluster
+	alone := s.Store.Address == ""
+	for _, o := range []struct{ option, value string }{{"--cluster-listen", k.Listen}, {"--cluster-advertise", k.Advertise}, {"--bus", k.Bus}} {
+		if alone && o.value != "" {
+			list = append(list, cloudcrowd.Fieldf(o.option, "is for several servers, which need --store").WithHint("a server with SQLite is always alone"))
+		}
+	}
+	for _, o := range []struct{ option, value string }{{"--cluster-listen", k.Listen}, {"--cluster-advertise", k.Advertise}} {
+		if o.value == "" {
+			continue
+		}
+		if _, port, err := net.SplitHostPort(o.value); err != nil || port == "" {
+			list = append(list, cloudcrowd.Fieldf(o.option, "%q is not HOST:PORT", o.value))
+		}
+		if k.Bus != "" {
+			list = append(list, cloudcrowd.Fieldf(o.option, "cannot be used together with --bus").WithHint("servers meet at the NATS that --bus names; leave %s out", o.option))
+		}
+	}
+	if k.Creds != "" && k.Bus == "" {
+		list = append(list, cloudcrowd.Fieldf("--bus-credentials", "needs --bus"))
+	}
+	if k.Shards < 0 || k.Shards > mostShards || k.Shards > 1 && alone {
+		list = append(list, cloudcrowd.Fieldf("--shards", "%d must be from 1 to %d, and 1 without --store", k.Shards, mostShards))
+	}
+	if k.Lease < leastFailover || k.Lease > time.Minute {
+		list = append(list, cloudcrowd.Fieldf("--failover", "%s must be from %s to 1m", k.Lease, leastFailover))
+	}
+	return list
 }
 
 // joined is one error of several, nil of none.

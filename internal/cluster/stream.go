@@ -36,6 +36,7 @@ type watching struct {
 
 // streamed is one message of a stream.
 type streamed struct {
+	N      int                `json:"n"`            // counts the messages: none may be missing
 	At     string             `json:"at,omitempty"` // of the first: where the feed stands
 	Events []cloudcrowd.Event `json:"events,omitempty"`
 	End    bool               `json:"end,omitempty"`
@@ -64,7 +65,10 @@ func (n *Node) stream(m *taskmanager.Manager, msg *nats.Msg) {
 		}
 		return
 	}
+	count := 0
 	say := func(v streamed) {
+		v.N = count
+		count++
 		body, _ := json.Marshal(v)                        // plain values
 		_ = n.cfg.Bus.sendParts(msg.Reply, "", nil, body) // the watcher notices what is missing by the silence
 	}
@@ -111,8 +115,8 @@ func (n *Node) stream(m *taskmanager.Manager, msg *nats.Msg) {
 	}()
 }
 
-// follow hands on the events of one shard until ctx ends, whoever owns it meanwhile. When it begins from now, or from now again because events were missed, take is
-// told where the feed stands, before the events after that.
+// follow hands on the events of one shard until ctx ends, whoever owns it meanwhile. Whenever it has begun take is called without events; at is where the feed
+// stands if it begins from now, or from now again because events were missed.
 func (n *Node) follow(ctx context.Context, shard int, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID, take func(at string, events []cloudcrowd.Event) bool) {
 	for first := true; ctx.Err() == nil; first = false {
 		n.mu.Lock()
@@ -151,7 +155,7 @@ func (n *Node) followHere(ctx context.Context, m *taskmanager.Manager, after str
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events, at := m.Watch(ctx, after, account, job)
-	if at != "" && !take(at, nil) {
+	if !take(at, nil) {
 		return
 	}
 	for e := range events {
@@ -176,6 +180,7 @@ func (n *Node) followThere(ctx context.Context, shard int, w watching, take func
 	silence := time.NewTimer(streamLost)
 	defer silence.Stop()
 	var parts assembly
+	next := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -198,11 +203,12 @@ func (n *Node) followThere(ctx context.Context, shard int, w watching, take func
 			var v streamed
 			err = json.Unmarshal(parts.bytes(), &v)
 			parts = assembly{}
-			if err != nil || v.End {
+			if err != nil || v.End || v.N != next {
 				return
 			}
+			next++
 			silence.Reset(streamLost)
-			if (v.At != "" || len(v.Events) > 0) && !take(v.At, v.Events) {
+			if (v.N == 0 || len(v.Events) > 0) && !take(v.At, v.Events) {
 				return
 			}
 		}
@@ -217,18 +223,34 @@ func (b *Backend) Events(ctx context.Context, after string, account cloudcrowd.A
 		}
 	}
 	out := make(chan cloudcrowd.Event, eventBuffer)
+	feed := &merged{at: make([]string, b.n.cfg.Shards), out: out, begun: make(chan struct{})}
+	from := make([]string, b.n.cfg.Shards)
 	if job != "" || b.n.cfg.Shards == 1 {
-		go func() {
-			defer close(out)
-			shard := 0
-			if job != "" {
-				shard = b.shardOf(job)
-			}
-			b.n.follow(ctx, shard, after, account, job, func(_ string, events []cloudcrowd.Event) bool { return pass(ctx, out, events) })
-		}()
+		shard := 0
+		if job != "" {
+			shard = b.shardOf(job)
+		}
+		from[shard] = after
+		feed.plain = true
+		feed.follow(ctx, b.n, []int{shard}, from, account, job)
+		feed.wait(ctx)
 		return out, nil
 	}
-	go b.n.together(ctx, after, account, out)
+	all := make([]int, b.n.cfg.Shards)
+	parts := strings.Split(after, "+")
+	for shard := range from {
+		all[shard] = shard
+		feed.at[shard] = unknown
+		if after != "" {
+			from[shard] = unknown
+			if len(parts) == len(from) {
+				from[shard] = parts[shard]
+			}
+			feed.at[shard] = from[shard]
+		}
+	}
+	feed.follow(ctx, b.n, all, from, account, "")
+	feed.wait(ctx)
 	return out, nil
 }
 
@@ -249,43 +271,64 @@ func pass(ctx context.Context, out chan<- cloudcrowd.Event, events []cloudcrowd.
 // unknown stands for where a shard's feed was that nobody could tell; whoever goes on from there is told that events were missed.
 const unknown = "?"
 
-// together merges the feeds of all shards.
-func (n *Node) together(ctx context.Context, after string, account cloudcrowd.AccountID, out chan<- cloudcrowd.Event) {
-	var mu sync.Mutex
-	at := make([]string, n.cfg.Shards)
-	from := make([]string, n.cfg.Shards)
-	for shard := range at {
-		at[shard] = unknown
-	}
-	if after != "" {
-		parts := strings.Split(after, "+")
-		for shard := range from {
-			from[shard] = unknown
-			if len(parts) == n.cfg.Shards {
-				from[shard] = parts[shard]
-			}
-			at[shard] = from[shard]
-		}
-	}
+// merged is a feed over shards.
+type merged struct {
+	out   chan<- cloudcrowd.Event
+	plain bool // one shard's, with its own ids
+	begun chan struct{}
+
+	mu      sync.Mutex
+	at      []string // where each shard's feed is
+	pending int      // shards that did not begin yet
+}
+
+// follow hands on the events of some shards until ctx ends; then it closes the channel.
+func (f *merged) follow(ctx context.Context, n *Node, shards []int, from []string, account cloudcrowd.AccountID, job cloudcrowd.JobID) {
+	f.pending = len(shards)
 	var all sync.WaitGroup
-	for shard := range at {
+	for _, shard := range shards {
 		all.Go(func() {
-			n.follow(ctx, shard, from[shard], account, "", func(pos string, events []cloudcrowd.Event) bool {
-				mu.Lock()
-				defer mu.Unlock()
-				if pos != "" {
-					at[shard] = pos
+			first := true
+			n.follow(ctx, shard, from[shard], account, job, func(at string, events []cloudcrowd.Event) bool {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				if first {
+					first = false
+					if f.pending--; f.pending == 0 {
+						close(f.begun)
+					}
+				}
+				if at != "" {
+					f.at[shard] = at
 				}
 				for i := range events {
 					if events[i].Type != taskmanager.ResetEvent {
-						at[shard] = events[i].ID
+						f.at[shard] = events[i].ID
 					}
-					events[i].ID = strings.Join(at, "+")
+					if !f.plain {
+						events[i].ID = strings.Join(f.at, "+")
+					}
 				}
-				return pass(ctx, out, events)
+				return pass(ctx, f.out, events)
 			})
 		})
 	}
-	all.Wait()
-	close(out)
+	go func() {
+		all.Wait()
+		close(f.out)
+	}()
+}
+
+// beginLimit is how long a feed waits for shards that nobody serves at the moment; their events come when somebody does.
+const beginLimit = 2 * time.Second
+
+// wait returns when what happens from now on is in the feed.
+func (f *merged) wait(ctx context.Context) {
+	limit := time.NewTimer(beginLimit)
+	defer limit.Stop()
+	select {
+	case <-f.begun:
+	case <-limit.C:
+	case <-ctx.Done():
+	}
 }

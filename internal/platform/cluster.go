@@ -40,6 +40,9 @@ const (
 // serverIDFile names the server that uses a data directory, so that after a restart it takes back what its earlier life had.
 const serverIDFile = "server.id"
 
+// ServerLockFile is held by the server that uses a data directory, if its store is elsewhere.
+const ServerLockFile = serverIDFile + ".lock"
+
 // shardsOf is how many shards the store has. It is decided once, when the first server starts.
 func shardsOf(ctx context.Context, s store.Store, wanted int) (int, error) {
 	n := wanted
@@ -69,7 +72,7 @@ func shardsOf(ctx context.Context, s store.Store, wanted int) (int, error) {
 // serverID reads or makes the name of the server of a data directory, and keeps a second one out.
 func serverID(dataDir string) (id string, lock *filelock.Lock, err error) {
 	path := filepath.Join(dataDir, serverIDFile)
-	lock, owner, err := filelock.Take(path + ".lock")
+	lock, owner, err := filelock.Take(filepath.Join(dataDir, ServerLockFile))
 	if errors.Is(err, filelock.ErrLocked) {
 		return "", nil, cloudcrowd.Fieldf("data", "%s is used by %s", dataDir, owner).WithHint("give every server a folder of its own")
 	}

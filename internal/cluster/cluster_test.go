@@ -1,0 +1,474 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
+)
+
+// Whatever any server is asked, and wherever workers are connected: jobs end, everybody gives the same answers, and the books balance.
+func TestAnyServerAnswers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 6)
+	a, b, c := r.start("a", ""), r.start("b", ""), r.start("c", "")
+	servers := []*host{a, b, c}
+	r.spread(servers...)
+	r.issue(b, "ada")
+	again, err := c.Backend().Issue(t.Context(), "ada", 1000*cloudcrowd.Credit, "admin", "", "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if account, err := a.Backend().Account(t.Context(), "ada"); err != nil || account.Balance != 1000*cloudcrowd.Credit || again.Amount != 1000*cloudcrowd.Credit {
+		t.Errorf("issued twice with one key: %+v, %v", account, err)
+	}
+	watched, err := b.Backend().Events(t.Context(), "", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var machines []*machine
+	for i, s := range servers {
+		machines = append(machines, r.join(fmt.Sprint("w", i), 2, s))
+	}
+	var jobs []cloudcrowd.JobID
+	shards := map[int]bool{}
+	for i := range 12 {
+		key := fmt.Sprint("key", i)
+		id := r.submit(servers[i%3], "ada", r.spec(key, 20), key)
+		if same := r.submit(servers[(i+1)%3], "ada", r.spec(key, 20), key); same != id {
+			t.Errorf("the same key gave %s and %s", id, same)
+		}
+		jobs = append(jobs, id)
+		shards[store.ShardOf(id, r.shards)] = true
+	}
+	if len(shards) < 3 {
+		t.Fatalf("only shards %v have jobs", shards)
+	}
+	for i, id := range jobs {
+		if j := r.ended(servers[(i+2)%3], id); j.State != cloudcrowd.JobDone || j.TasksDone != 20 {
+			t.Errorf("%+v", j.JobSummary)
+		}
+	}
+	worked := 0
+	for _, m := range machines {
+		m.mu.Lock()
+		worked += m.worked
+		m.mu.Unlock()
+	}
+	if worked < 240 {
+		t.Errorf("%d attempts for 240 tasks", worked)
+	}
+	for _, s := range servers {
+		list, next, err := s.Backend().Jobs(t.Context(), store.JobFilter{}, store.Page{Limit: 100})
+		if err != nil || next != "" || len(list) != len(jobs) || !slices.IsSortedFunc(list, func(x, y cloudcrowd.JobSummary) int { return strings.Compare(string(y.ID), string(x.ID)) }) {
+			t.Errorf("%d jobs, %q, %v", len(list), next, err)
+		}
+		views, err := s.Backend().Workers(t.Context())
+		if err != nil || len(views) != 3 {
+			t.Fatalf("%d workers, %v", len(views), err)
+		}
+		var valid int64
+		for _, v := range views {
+			if !v.Online {
+				t.Errorf("server %s sees %s offline", s.cfg.ID, v.Name)
+			}
+			valid += v.Record.Unchecked
+		}
+		if valid != 240 {
+			t.Errorf("records of %d accepted results", valid)
+		}
+		status, err := s.Backend().Status(t.Context())
+		if err != nil || status.WorkersOnline != 3 || status.Slots != 6 || status.LedgerSum != 0 {
+			t.Errorf("%+v, %v", status, err)
+		}
+		charges, _, err := s.Backend().Charges(t.Context(), store.ChargeFilter{}, store.Page{Limit: 1000})
+		if err != nil || len(charges) != 240 {
+			t.Errorf("%d charges, %v", len(charges), err)
+		}
+		page, next, err := s.Backend().Tasks(t.Context(), jobs[0], "", "", store.Page{Limit: 15})
+		if err != nil || len(page) != 15 || next == "" {
+			t.Errorf("%d tasks, %q, %v", len(page), next, err)
+		}
+	}
+	seen := map[cloudcrowd.JobID]bool{}
+	for e := range watched {
+		if e.Type == "job.done" {
+			seen[e.Job] = true
+		}
+		if len(seen) == len(jobs) {
+			break
+		}
+	}
+	r.balanced()
+}
+
+// A server that is cut off while it believes itself alive is replaced within the lease; what it still decides counts for nothing, and the jobs end once.
+func TestReplaced(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 6)
+	a, b, c := r.start("a", ""), r.start("b", ""), r.start("c", "")
+	r.spread(a, b, c)
+	r.issue(a, "ada")
+	r.join("w1", 2, a)
+	r.join("w2", 2, b)
+	slow := r.join("w3", 4, c)
+	slow.mu.Lock()
+	slow.slow = make(chan struct{}) // holds leases for good
+	slow.mu.Unlock()
+	var jobs []cloudcrowd.JobID
+	for i := range 12 {
+		jobs = append(jobs, r.submit(b, "ada", r.spec("x", 50), fmt.Sprint("key", i)))
+	}
+	owned := c.Locals()
+	if len(owned) == 0 {
+		t.Fatal("server c owns nothing")
+	}
+	c.freeze()
+	for _, m := range owned { // a view of what it no longer owns must not be given
+		r.until("the server that is cut off stops answering", func() bool {
+			_, err := m.InMemory(t.Context(), store.JobFilter{})
+			return cloudcrowd.CodeOf(err) == cloudcrowd.Unavailable
+		})
+	}
+	r.spread(a, b)
+	slow.mu.Lock()
+	slow.slow = nil
+	for id := range slow.holding {
+		slow.finish(id)
+	}
+	slow.mu.Unlock()
+	for _, id := range jobs {
+		if j := r.ended(a, id); j.State != cloudcrowd.JobDone || j.TasksDone != 50 {
+			t.Errorf("%+v", j.JobSummary)
+		}
+	}
+	r.balanced()
+	if _, _, err := a.Backend().Charges(t.Context(), store.ChargeFilter{}, store.Page{Limit: 1000}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Servers are replaced one after the other while requests go on at those that run: none fails.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 6)
+	running := []*host{r.start("a", ""), r.start("b", ""), r.start("c", "")}
+	r.spread(running...)
+	r.issue(running[0], "ada")
+	r.join("w1", 4, running[0])
+	r.join("w2", 4, running[1])
+	var mu sync.Mutex
+	ask := func(what func(*Backend) error) error {
+		mu.Lock()
+		s := running[rand.IntN(len(running))]
+		s.serving.RLock()
+		mu.Unlock()
+		defer s.serving.RUnlock()
+		return what(s.Backend())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var requests atomic.Int64
+	var jobs sync.Map
+	var all sync.WaitGroup
+	for k := range 4 {
+		all.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				var id cloudcrowd.JobID
+				for what, do := range []func(*Backend) error{
+					func(b *Backend) (err error) {
+						id, err = b.Submit(t.Context(), "ada", r.spec("x", 5), fmt.Sprint(k, "/", i))
+						return err
+					},
+					func(b *Backend) error { _, err := b.Job(t.Context(), id); return err },
+					func(b *Backend) error {
+						_, _, err := b.Jobs(t.Context(), store.JobFilter{}, store.Page{})
+						return err
+					},
+				} {
+					if err := ask(do); err != nil {
+						t.Errorf("request %d: %v", what, err)
+					}
+					requests.Add(1)
+				}
+				jobs.Store(id, true)
+			}
+		})
+	}
+	for i, id := range []string{"a", "b", "c"} {
+		mu.Lock()
+		old := running[i]
+		rest := slices.Delete(slices.Clone(running), i, i+1)
+		full := running
+		running = rest // as a load balancer does when the server says that it is draining
+		mu.Unlock()
+		old.stop()
+		r.spread(rest...)
+		full[i] = r.start(id, "")
+		r.spread(full...)
+		mu.Lock()
+		running = full
+		mu.Unlock()
+	}
+	cancel()
+	all.Wait()
+	n := 0
+	jobs.Range(func(id, _ any) bool {
+		n++
+		if j := r.ended(running[0], id.(cloudcrowd.JobID)); j.State != cloudcrowd.JobDone {
+			t.Errorf("%+v", j.JobSummary)
+		}
+		return true
+	})
+	t.Logf("%d requests, %d jobs", requests.Load(), n)
+	if n < 12 {
+		t.Errorf("only %d jobs were submitted", n)
+	}
+	r.balanced()
+}
+
+// All that NATS holds may go at any moment: an external one that is killed and started again, empty, delays the work.
+func TestBusLost(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 4)
+	nats := func(port int) *natsserver.Server {
+		s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		if !s.ReadyForConnections(10 * time.Second) {
+			t.Fatal("no NATS server")
+		}
+		return s
+	}
+	bus := nats(natsserver.RANDOM_PORT)
+	url := bus.ClientURL()
+	var port int
+	if _, err := fmt.Sscanf(url[strings.LastIndexByte(url, ':')+1:], "%d", &port); err != nil {
+		t.Fatal(err)
+	}
+	a, b := r.start("a", url), r.start("b", url)
+	r.spread(a, b)
+	r.issue(a, "ada")
+	r.join("w1", 2, a)
+	var jobs []cloudcrowd.JobID
+	for i := range 8 {
+		jobs = append(jobs, r.submit(a, "ada", r.spec("x", 100), fmt.Sprint(i)))
+	}
+	for range 3 {
+		bus.Shutdown()
+		bus.WaitForShutdown()
+		bus = nats(port)
+	}
+	defer bus.Shutdown()
+	for _, id := range jobs {
+		if j := r.ended(b, id); j.State != cloudcrowd.JobDone || j.TasksDone != 100 {
+			t.Errorf("%+v", j.JobSummary)
+		}
+	}
+	r.balanced()
+}
+
+// A worker's room is shared among the shards that have work: none is left out, and it holds no more than a little over what it asked for.
+func TestShared(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 4)
+	a, b := r.start("a", ""), r.start("b", "")
+	r.spread(a, b)
+	r.issue(a, "ada")
+	m := r.join("w1", 6, a)
+	m.mu.Lock()
+	m.slow = make(chan struct{})
+	m.mu.Unlock()
+	shards := map[int]bool{}
+	for i := 0; len(shards) < 4; i++ {
+		shards[store.ShardOf(r.submit(a, "ada", r.spec("x", 100), fmt.Sprint(i)), 4)] = true
+	}
+	held := func() map[int]int {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		of := map[int]int{}
+		for id := range m.holding {
+			of[store.ShardOf(id.Task.Job, 4)]++
+		}
+		return of
+	}
+	// It answers what it holds most of, one after the other, as a worker that runs tasks does.
+	r.until("all shards have their part", func() bool {
+		of := held()
+		fair := len(of) == 4
+		total := 0
+		for _, n := range of {
+			fair = fair && n == 2
+			total += n
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !fair {
+			for id := range m.holding {
+				if of[store.ShardOf(id.Task.Job, 4)] > 2 || total > 8 {
+					m.finish(id)
+					break
+				}
+			}
+		}
+		return fair
+	})
+}
+
+func TestShare(t *testing.T) {
+	t.Parallel()
+	for range 2000 {
+		shards := 1 + rand.IntN(8)
+		var hungry []int
+		for s := range shards {
+			if rand.IntN(2) == 0 {
+				hungry = append(hungry, s)
+			}
+		}
+		target, turn := rand.IntN(30), rand.IntN(100)
+		w := cloudcrowd.WorkerID(fmt.Sprint(rand.Uint64()))
+		total, least, most := 0, target, 0
+		for s := range shards {
+			n := share(w, target, s, hungry, turn)
+			if !slices.Contains(hungry, s) {
+				if n != target {
+					t.Fatalf("a shard without work may have %d of %d", n, target)
+				}
+				continue
+			}
+			total, least, most = total+n, min(least, n), max(most, n)
+		}
+		if len(hungry) > 0 && (total != target || most-least > 1) {
+			t.Fatalf("%v of %d shards share %d: %d in all, from %d to %d", hungry, shards, target, total, least, most)
+		}
+	}
+	// What cannot be divided comes to everybody in turn.
+	got := map[int]bool{}
+	for turn := range 4 {
+		for s := range 4 {
+			if share("w", 1, s, []int{0, 1, 2, 3}, turn) > 0 {
+				got[s] = true
+			}
+		}
+	}
+	if len(got) != 4 {
+		t.Errorf("only %v had a turn", got)
+	}
+}
+
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	for range 500 {
+		n, k := 1+rand.IntN(64), 1+rand.IntN(9)
+		var servers []string
+		for range k {
+			servers = append(servers, fmt.Sprint(rand.Uint64()))
+		}
+		owners := Spread(servers, n)
+		load := map[string]int{}
+		for _, o := range owners {
+			load[o]++
+		}
+		for s, l := range load {
+			if !slices.Contains(servers, s) || l > (n+k-1)/k {
+				t.Fatalf("%d of %d shards at one of %d servers", l, n, k)
+			}
+		}
+		rand.Shuffle(k, func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
+		if !slices.Equal(owners, Spread(servers, n)) {
+			t.Fatal("the order of the servers matters")
+		}
+	}
+	// Few move when a server comes: its own part, and a few more to keep the balance.
+	moved := 0
+	before, after := Spread([]string{"a", "b", "c"}, 600), Spread([]string{"a", "b", "c", "d"}, 600)
+	for i := range before {
+		if before[i] != after[i] {
+			moved++
+		}
+	}
+	if moved < 100 || moved > 240 {
+		t.Errorf("%d of 600 shards moved for a fourth server", moved)
+	}
+	if o := Spread(nil, 3); !slices.Equal(o, []string{"", "", ""}) {
+		t.Errorf("without servers: %q", o)
+	}
+}
+
+// Requests and answers of any length go over the bus, errors keep their form, and nobody answers for a shard that nobody owns.
+func TestCalls(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	open := func(name string, peers ...string) *Bus {
+		b, err := OpenBus(BusConfig{Name: name, Crowd: "test", Listen: "127.0.0.1:0", Identity: r.identity, Peers: peers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Close)
+		return b
+	}
+	a := open("a")
+	b := open("b", a.Address())
+	r.until("the servers have met", func() bool { return a.Routes() > 0 && b.Routes() > 0 })
+	_, err := b.serve("shard.0", func(method string, body []byte) ([]byte, error) {
+		switch method {
+		case "echo":
+			return body, nil
+		case "refuse":
+			return nil, (&cloudcrowd.Error{Code: cloudcrowd.Conflict, Field: "x.y", Msg: "it has ended\nfor good"}).WithHint("leave it")
+		}
+		return nil, errElsewhere
+	})
+	if err == nil {
+		err = b.conn.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.until("the other server hears of it", func() bool {
+		_, err := a.request(t.Context(), "shard.0", "echo", nil)
+		return !errors.Is(err, errNobody)
+	})
+	for _, size := range []int{0, 1, maxMessage - 1, maxMessage, maxMessage + 1, 5*maxMessage + 7} {
+		body := make([]byte, size)
+		for i := range body {
+			body[i] = byte(rand.Uint32())
+		}
+		got, err := a.request(t.Context(), "shard.0", "echo", body)
+		if err != nil || !slices.Equal(got, body) {
+			t.Errorf("%d bytes: %d came back, %v", size, len(got), err)
+		}
+	}
+	var e *cloudcrowd.Error
+	if _, err := a.request(t.Context(), "shard.0", "refuse", nil); !errors.As(err, &e) || e.Code != cloudcrowd.Conflict || e.Field != "x.y" || e.Msg != "it has ended\nfor good" || e.Hint != "leave it" {
+		t.Errorf("%#v", err)
+	}
+	if _, err := a.request(t.Context(), "shard.0", "other", nil); !errors.Is(err, errElsewhere) {
+		t.Errorf("%v", err)
+	}
+	if _, err := a.request(t.Context(), "shard.1", "echo", nil); !errors.Is(err, errNobody) {
+		t.Errorf("%v", err)
+	}
+	// Somebody who does not know the crowd is kept out.
+	stranger := newRig(t, 1)
+	s, err := OpenBus(BusConfig{Name: "s", Crowd: "test", Listen: "127.0.0.1:0", Identity: stranger.identity, Peers: []string{a.Address()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.request(t.Context(), "shard.0", "echo", nil); !errors.Is(err, errNobody) || s.Routes() != 0 {
+		t.Errorf("a stranger: %v, %d routes", err, s.Routes())
+	}
+}
