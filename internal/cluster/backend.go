@@ -488,5 +488,8 @@ func (b *Backend) Status(ctx context.Context) (cloudcrowd.ServerStatus, error) {
 	}
 	s := sum(parts)
 	s.Version, s.StartedAt = b.n.cfg.Version, b.n.started
+	if !b.n.cfg.Alone {
+		s.Servers = b.n.URLs()
+	}
 	return s, taskmanager.AddLedger(ctx, b.n.cfg.Store, cloudcrowd.TimeOf(b.n.cfg.Now()), &s)
 }

@@ -36,12 +36,14 @@ type Crowd struct {
 	hungry []hunger
 	turn   int // moves what cannot be divided from shard to shard
 	turned time.Time
+	told   []string // addresses of servers, as the workers connected here know them
 }
 
 // guest is a worker connected here.
 type guest struct {
 	hello    cloudcrowd.Hello // as it said it last, without what it holds; for task managers that start later
 	welcomed bool
+	welcome  cloudcrowd.Welcome
 	target   int   // leases it can hold in all
 	shares   []int // of each shard, as told last
 }
@@ -341,7 +343,9 @@ func (c *Crowd) deliver(shard int, w cloudcrowd.WorkerID, d cloudcrowd.Down) err
 		if d.Welcome != nil && g.welcomed {
 			d.Welcome = nil
 		}
-		g.welcomed = g.welcomed || d.Welcome != nil
+		if d.Welcome != nil {
+			g.welcomed, g.welcome = true, *d.Welcome
+		}
 		introduce = d.Refresh
 		d.Refresh = false
 	}
@@ -418,8 +422,32 @@ func (c *Crowd) note(shard int, hungry bool) {
 	}
 }
 
+// tellServers lets workers connected here know which servers there are, when that has changed.
+func (c *Crowd) tellServers() {
+	servers := c.n.URLs()
+	slices.Sort(servers)
+	list := map[cloudcrowd.WorkerID]cloudcrowd.Welcome{}
+	c.mu.Lock()
+	if !slices.Equal(servers, c.told) {
+		c.told = servers
+		for w, g := range c.guests {
+			if g.welcomed {
+				g.welcome.Servers = servers
+				list[w] = g.welcome
+			}
+		}
+	}
+	c.mu.Unlock()
+	for w, welcome := range list {
+		if err := c.gate.Send(w, cloudcrowd.Down{Welcome: &welcome}); err != nil {
+			c.n.log.Debug("telling a worker the servers", "worker", w.Short(), "err", err)
+		}
+	}
+}
+
 // tick repeats what may have been lost, and moves what cannot be divided.
 func (c *Crowd) tick() {
+	c.tellServers()
 	if c.n.cfg.Shards == 1 {
 		return
 	}

@@ -343,7 +343,7 @@ func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 	if n.cfg.Shards > 1 {
 		hungry = func(h bool) { n.crowd.setHungry(shard, h) }
 	}
-	m := n.cfg.Open(taskmanager.Config{Shard: shard, Shards: n.cfg.Shards, Owns: n.owns, Courier: courier{n.crowd, shard}, Hungry: hungry, Take: func(ctx context.Context) (store.Head, error) {
+	m := n.cfg.Open(taskmanager.Config{Shard: shard, Shards: n.cfg.Shards, Owns: n.owns, Courier: courier{n.crowd, shard}, Hungry: hungry, Servers: n.told(), Take: func(ctx context.Context) (store.Head, error) {
 		if n.cfg.Alone {
 			return n.cfg.Store.Acquire(ctx, shard)
 		}
@@ -369,7 +369,7 @@ func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 		m.Drain(reason)
 	}
 	if !n.cfg.Alone {
-		n.log.Info("took over a shard", "shard", shard, "in", time.Since(began).Round(time.Millisecond))
+		n.log.Info("took over a shard", "shard", shard, "in", time.Since(began).Round(time.Millisecond).String())
 	}
 	n.tell()
 	n.crowd.introduce(shard)
@@ -499,6 +499,14 @@ func (n *Node) URLs() []string {
 		}
 	}
 	return list
+}
+
+// told is what workers are told of the servers; nil where there is but one.
+func (n *Node) told() func() []string {
+	if n.cfg.Alone {
+		return nil
+	}
+	return n.URLs
 }
 
 // Failed says why this server cannot go on; it does not say so when another one can.

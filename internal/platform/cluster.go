@@ -32,9 +32,10 @@ const DefaultShards = 6
 
 // Keys of the store's settings.
 const (
-	shardsKey   = "cluster/shards"
-	identityKey = "cluster/identity"
-	crowdKey    = "cluster/crowd"
+	shardsKey      = "cluster/shards"
+	identityKey    = "cluster/identity"    // of servers among themselves
+	certificateKey = "cluster/certificate" // for clients and workers, if it is self-signed
+	crowdKey       = "cluster/crowd"
 )
 
 // serverIDFile names the server that uses a data directory, so that after a restart it takes back what its earlier life had.

@@ -132,6 +132,11 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 	if s.blobs, err = openBlobs(ctx, c); err != nil {
 		return nil, err
 	}
+	if c.Database.Address != "" {
+		if err := sameBlobs(ctx, s.store, c); err != nil {
+			return nil, err
+		}
+	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, cloudcrowd.Fieldf("listen", "cannot listen on %s: %v", c.Listen, listenCause(err)).
@@ -140,8 +145,12 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	var certificate *tls.Config
-	certificate, s.pin, s.url, err = tlsconf.Server(tlsconf.Config{Listen: listener.Addr().String(), Domain: c.Domain, CertFile: c.CertFile, KeyFile: c.KeyFile,
-		Email: c.Email, DataDir: c.DataDir, Context: background, Log: c.Log})
+	own := tlsconf.Config{Listen: listener.Addr().String(), Domain: c.Domain, CertFile: c.CertFile, KeyFile: c.KeyFile, Email: c.Email, DataDir: c.DataDir,
+		Context: background, Log: c.Log}
+	if c.Database.Address != "" { // other servers may be there, or come
+		own.Keep = func(ctx context.Context, text string) (string, error) { return s.store.KeepSetting(ctx, certificateKey, text) }
+	}
+	certificate, s.pin, s.url, err = tlsconf.Server(own)
 	if err != nil {
 		_ = listener.Close()
 		return nil, err
