@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -153,9 +154,7 @@ func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*nats.Subscript
 		if do == nil {
 			return nil, cloudcrowd.Errorf(cloudcrowd.Internal, "this server knows no method %q; is it of another version?", method)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Patience)
-		defer cancel()
-		return do(ctx, m, body)
+		return do(context.Background(), m, body) // it ends with the task manager at the latest
 	}))
 	add(n.cfg.Bus.subscribe("up."+name, func(msg *nats.Msg) { n.crowd.heardUp(m, msg) }))
 	add(n.cfg.Bus.subscribe("shares."+name, func(msg *nats.Msg) { heardShares(m, msg) }))
@@ -168,18 +167,20 @@ func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*nats.Subscript
 
 // on does it at whoever owns the shard. While nobody does it waits, at most for Patience; so a request outlives the server that had the shard.
 func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, err error) {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Patience)
-	defer cancel()
 	var body []byte
+	var since time.Time // nobody does it
 	for {
 		n.mu.Lock()
-		m, changed := n.shards[shard].manager, n.changed
+		h := n.shards[shard]
+		m, epoch, failure, changed := h.manager, h.epoch, h.failure, n.changed
 		n.mu.Unlock()
 		switch {
 		case m != nil:
 			if out, err = x.do(ctx, m, in); !taskmanager.Moved(err) || n.cfg.Alone {
 				return out, err
 			}
+		case failure != nil:
+			return out, cloudcrowd.Errorf(cloudcrowd.Unavailable, "this part of the jobs cannot be served (shard %d): %v", shard, failure).WithHint("the operator finds more in the server's log")
 		case n.cfg.Bus != nil:
 			if body == nil {
 				if body, err = json.Marshal(in); err != nil {
@@ -187,52 +188,52 @@ func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, 
 				}
 			}
 			var answer []byte
-			if answer, err = n.ask(ctx, changed, shard, x.name, body); err == nil {
+			if answer, err = n.ask(ctx, shard, epoch, x.name, body); err == nil {
 				return out, json.Unmarshal(answer, &out)
 			}
-			if !errors.Is(err, errElsewhere) && !errors.Is(err, errNobody) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			if !errors.Is(err, errElsewhere) && !errors.Is(err, errNobody) && !errors.Is(err, context.Canceled) {
 				return out, err
 			}
 		}
-		pause := time.NewTimer(50 * time.Millisecond)
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) > n.cfg.Patience {
+			return out, cloudcrowd.Errorf(cloudcrowd.Unavailable, "no server has taken over this part of the jobs yet (shard %d)", shard).
+				WithHint("try again in a moment; what was acknowledged is safe")
+		}
+		pause := time.NewTimer(askAgain)
 		select {
 		case <-changed:
 		case <-pause.C:
 		case <-ctx.Done():
 		}
 		pause.Stop()
-		if ctx.Err() != nil {
-			return out, cloudcrowd.Errorf(cloudcrowd.Unavailable, "no server has taken over this part of the jobs yet (shard %d)", shard).
-				WithHint("try again in a moment; what was acknowledged is safe")
-		}
 	}
 }
 
-// askLimit is how long one call waits before it is made again: the owner may have gone without a word.
-const askLimit = 5 * time.Second
+// askAgain is when a shard that had no owner is looked at again if nothing is heard.
+const askAgain = 50 * time.Millisecond
 
-// ask makes one call, and gives it up when the shard's owner changes.
-func (n *Node) ask(ctx context.Context, changed <-chan struct{}, shard int, method string, body []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+// ask makes one call, and gives it up when the shard has another owner than under the given epoch.
+func (n *Node) ask(ctx context.Context, shard int, epoch int64, method string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	n.mu.Lock()
-	epoch := n.shards[shard].epoch
-	n.mu.Unlock()
-	watch := make(chan struct{})
-	defer close(watch)
 	go func() {
 		for {
-			select {
-			case <-watch:
-				return
-			case <-changed:
-			}
 			n.mu.Lock()
-			moved := n.shards[shard].epoch != epoch || n.shards[shard].manager != nil
-			changed = n.changed
+			moved, changed := n.shards[shard].epoch != epoch || n.shards[shard].manager != nil, n.changed
 			n.mu.Unlock()
 			if moved {
 				cancel()
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
 				return
 			}
 		}
@@ -490,6 +491,9 @@ func (b *Backend) Status(ctx context.Context) (cloudcrowd.ServerStatus, error) {
 	s.Version, s.StartedAt = b.n.cfg.Version, b.n.started
 	if !b.n.cfg.Alone {
 		s.Servers = b.n.URLs()
+	}
+	for shard, err := range b.n.failures() {
+		s.Attention = append(s.Attention, fmt.Sprintf("a part of the jobs cannot be served (shard %d): %v", shard, err))
 	}
 	return s, taskmanager.AddLedger(ctx, b.n.cfg.Store, cloudcrowd.TimeOf(b.n.cfg.Now()), &s)
 }

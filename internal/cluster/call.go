@@ -25,6 +25,7 @@ const (
 	headMethod = "M"
 	headPart   = "P" // number of the part and how many there are: "1/3"
 	headError  = "E" // JSON of problem, in place of an answer
+	headBusy   = "B" // no answer yet, and somebody works on it
 	headStatus = "Status"
 )
 
@@ -32,6 +33,8 @@ const (
 	maxAnswer   = 256 << 20        // bytes of a request or answer
 	partsExpire = 30 * time.Second // how long parts of a request wait for the others
 	maxServing  = 64               // requests answered at once
+	busyEvery   = time.Second      // how often whoever works on a request says so
+	quietLimit  = 4 * time.Second  // of silence, after which a request is made again: the owner may have gone without a word
 )
 
 // errNobody says that nobody answers a subject now.
@@ -103,7 +106,7 @@ func (c *calls) expect(buffer int) (subject string, answers chan *nats.Msg, done
 	}
 }
 
-// request asks whoever answers subject, once. Errors: errNobody, errElsewhere, ctx's, or what the other side answered.
+// request asks whoever answers subject, once. Errors: errNobody (also after quietLimit), errElsewhere, ctx's, or what the other side answered.
 func (b *Bus) request(ctx context.Context, subject, method string, body []byte) ([]byte, error) {
 	reply, answers, done := b.calls.expect(maxAnswer / maxMessage)
 	defer done()
@@ -111,10 +114,15 @@ func (b *Bus) request(ctx context.Context, subject, method string, body []byte) 
 		return nil, errNobody
 	}
 	var got assembly
+	quiet := time.NewTimer(quietLimit)
+	defer quiet.Stop()
 	for {
 		select {
 		case m := <-answers:
+			quiet.Reset(quietLimit)
 			switch {
+			case m.Header.Get(headBusy) != "":
+				continue
 			case m.Header.Get(headStatus) == "503":
 				return nil, errNobody
 			case m.Header.Get(headError) != "":
@@ -128,6 +136,8 @@ func (b *Bus) request(ctx context.Context, subject, method string, body []byte) 
 			if err != nil || whole {
 				return got.bytes(), err
 			}
+		case <-quiet.C:
+			return nil, errNobody
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -215,6 +225,9 @@ func (b *Bus) serve(subject string, do answer) (*nats.Subscription, error) {
 		b.calls.slots <- struct{}{} // the bus keeps what waits
 		go func() {
 			defer func() { <-b.calls.slots }()
+			done := make(chan struct{})
+			defer close(done)
+			go b.sayBusy(m.Reply, done)
 			out, err := do(m.Header.Get(headMethod), a.bytes())
 			if err != nil {
 				b.refuse(m.Reply, err)
@@ -223,6 +236,20 @@ func (b *Bus) serve(subject string, do answer) (*nats.Subscription, error) {
 			}
 		}()
 	})
+}
+
+// sayBusy keeps whoever asks waiting until done is closed.
+func (b *Bus) sayBusy(reply string, done <-chan struct{}) {
+	tick := time.NewTicker(busyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = b.conn.PublishMsg(&nats.Msg{Subject: reply, Header: nats.Header{headBusy: {"1"}}}) // without it the request is made again
+		case <-done:
+			return
+		}
+	}
 }
 
 func (b *Bus) refuse(reply string, err error) {

@@ -327,6 +327,48 @@ func TestShared(t *testing.T) {
 	})
 }
 
+// A shard whose journal is damaged is named to whoever asks for its jobs; the others are served, and no server stops.
+func TestDamagedShard(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 4)
+	head, err := r.store.Claim(t.Context(), 2, "earlier", 0)
+	if err == nil {
+		err = r.store.Commit(t.Context(), store.Batch{Shard: 2, Epoch: head.Epoch, Seq: 1, At: 1, Count: 1, Events: []byte("not events")})
+	}
+	if err == nil {
+		err = r.store.Release(t.Context(), 2, head.Epoch)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := r.start("a", ""), r.start("b", "")
+	for _, s := range []*host{a, b} {
+		r.until("the other shards are served", func() bool {
+			for shard := range 4 {
+				if shard != 2 && a.Local(shard) == nil && b.Local(shard) == nil {
+					return false
+				}
+			}
+			return true
+		})
+		select {
+		case err := <-s.Failed():
+			t.Errorf("server %s stops: %v", s.cfg.ID, err)
+		default:
+		}
+	}
+	for shard := range 4 {
+		var last error
+		r.until("requests are answered", func() bool {
+			_, last = inMemory.on(t.Context(), []*Node{a.Node, b.Node}[shard%2], shard, store.JobFilter{})
+			return shard == 2 || last == nil
+		})
+		if shard == 2 && (cloudcrowd.CodeOf(last) != cloudcrowd.Unavailable || !strings.Contains(last.Error(), "shard 2")) {
+			t.Errorf("shard 2: %v", last)
+		}
+	}
+}
+
 func TestShare(t *testing.T) {
 	t.Parallel()
 	for range 2000 {

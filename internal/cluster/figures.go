@@ -86,3 +86,28 @@ func (n *Node) Standing(ctx context.Context) (cloudcrowd.ServerStatus, error) {
 	}
 	return sum(parts), errors.Join(errs...)
 }
+
+// Members says how many servers are alive, how many shards there are, and how many of them are served here.
+func (n *Node) Members() (servers, shards, here int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range n.shards {
+		if h.manager != nil {
+			here++
+		}
+	}
+	return max(len(n.live), 1), n.cfg.Shards, here
+}
+
+// failures are the shards that this server was to serve and cannot, with why.
+func (n *Node) failures() map[int]error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := map[int]error{}
+	for shard, h := range n.shards {
+		if h.failure != nil && h.manager == nil {
+			list[shard] = h.failure
+		}
+	}
+	return list
+}

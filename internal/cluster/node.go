@@ -75,6 +75,9 @@ type held struct {
 	owner   string // as the store said last
 	epoch   int64
 	manager *taskmanager.Manager // running here; nil if not
+	claimed int64                // epoch under which it runs
+	failure error                // why it cannot run, if it was to
+	retry   time.Time            // when that is tried again
 	busy    bool                 // being taken over or given away here
 	subs    []*nats.Subscription
 	hungry  bool      // as its owner said last
@@ -280,17 +283,17 @@ func (n *Node) look(ctx context.Context, rows []store.Server, heads map[int]stor
 		if h.owner != head.Owner || h.epoch != head.Epoch {
 			h.owner, h.epoch, moved = head.Owner, head.Epoch, true
 		}
-		if h.busy {
+		if h.busy || h.manager != nil && head.Epoch < h.claimed { // it was claimed after the list was made
 			continue
 		}
 		mine := to == n.cfg.ID
 		switch {
-		case h.manager != nil && head.Owner != n.cfg.ID:
+		case h.manager != nil && (head.Owner != n.cfg.ID || head.Epoch != h.claimed):
 			// Taken over while this server was not heard of. The task manager finds out by itself; it may have nothing to commit.
 			n.begin(shard, func() { n.drop(shard) })
 		case h.manager != nil && !mine && to != "":
 			n.begin(shard, func() { n.give(ctx, shard) })
-		case h.manager == nil && mine && !n.stopping && (head.Owner == "" || head.Owner == n.cfg.ID || !alive[head.Owner]):
+		case h.manager == nil && mine && !n.stopping && !now.Before(h.retry) && (head.Owner == "" || head.Owner == n.cfg.ID || !alive[head.Owner]):
 			n.begin(shard, func() {
 				if err := n.take(context.WithoutCancel(ctx), shard, head.Epoch); err != nil && !errors.Is(err, store.ErrFenced) {
 					n.failed(shard, err)
@@ -324,10 +327,20 @@ func (n *Node) signal() {
 	n.changed = make(chan struct{})
 }
 
-// failed reports a shard that cannot be served. What another server or a later moment may mend is tried again; a damaged store stops the program.
+// retryAfter is when a shard that cannot be served is tried again.
+const retryAfter = 10 * time.Second
+
+// failed reports a shard that cannot be served. A server that is alone stops; of several, this one goes on with its other shards: if it stopped, the next one would
+// meet the same.
 func (n *Node) failed(shard int, err error) {
-	n.log.Error("a shard cannot be taken over", "shard", shard, "err", err)
-	if cloudcrowd.CodeOf(err) == cloudcrowd.Unavailable {
+	n.log.Error("a shard cannot be served", "shard", shard, "err", err)
+	if !n.cfg.Alone {
+		if cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable {
+			n.mu.Lock()
+			n.shards[shard].failure, n.shards[shard].retry = err, time.Now().Add(retryAfter)
+			n.signal()
+			n.mu.Unlock()
+		}
 		return
 	}
 	select {
@@ -339,6 +352,7 @@ func (n *Node) failed(shard int, err error) {
 // take claims a shard that had the given epoch, and starts its task manager. While the journal is read the lease is renewed by run.
 func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 	began := time.Now()
+	var claimed int64
 	var hungry func(bool)
 	if n.cfg.Shards > 1 {
 		hungry = func(h bool) { n.crowd.setHungry(shard, h) }
@@ -347,7 +361,9 @@ func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 		if n.cfg.Alone {
 			return n.cfg.Store.Acquire(ctx, shard)
 		}
-		return n.cfg.Store.Claim(ctx, shard, n.cfg.ID, seen)
+		head, err := n.cfg.Store.Claim(ctx, shard, n.cfg.ID, seen)
+		claimed = head.Epoch
+		return head, err
 	}})
 	if err := m.Start(ctx); err != nil {
 		return err
@@ -358,7 +374,7 @@ func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 	}
 	n.mu.Lock()
 	h := n.shards[shard]
-	h.manager, h.subs, h.owner = m, subs, n.cfg.ID
+	h.manager, h.claimed, h.subs, h.owner, h.failure = m, claimed, subs, n.cfg.ID, nil
 	reason := ""
 	if n.draining && len(n.live) <= 1 {
 		reason = drainReason
@@ -429,7 +445,7 @@ const stopLimit = 20 * time.Second
 func (n *Node) give(ctx context.Context, shard int) {
 	n.mu.Lock()
 	h := n.shards[shard]
-	m, epoch := h.manager, h.epoch
+	m, epoch := h.manager, h.claimed
 	n.mu.Unlock()
 	if m == nil {
 		return

@@ -53,12 +53,14 @@ var (
 	figLag         = described("projection_lag_rows", "Journal rows that the readable tables lack.")
 	figQueue       = described("commands_queued", "Commands that wait for the loop.")
 	figEvents      = described("events_total", "Events committed since the start.")
+	figServers     = described("servers", "Servers of this store that are heard of, this one among them.")
+	figShards      = described("shards_served", "Parts of the jobs that this server serves.")
 	figDisk        = described("disk_free_bytes", "Free space for the data directory.")
 	figDiskSize    = described("disk_size_bytes", "Size of the data directory's file system.")
 )
 
 var allFigures = []*prometheus.Desc{figBuild, figReady, figReadOnly, figDraining, figSubmitted, figEnded, figRunning, figDone, figFailed, figLeased, figAttempts, figRefused, figOut, figWaiting,
-	figCharged, figLedger, figOnline, figSlots, figBusy, figConnections, figSeq, figLag, figQueue, figEvents, figDisk, figDiskSize}
+	figCharged, figLedger, figOnline, figSlots, figBusy, figConnections, figSeq, figLag, figQueue, figEvents, figServers, figShards, figDisk, figDiskSize}
 
 func newMetrics(s *Server) *metrics {
 	m := &metrics{server: s, registry: prometheus.NewRegistry()}
@@ -120,6 +122,9 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 
 	gauge(figBuild, 1, s.cfg.Version)
 	gauge(figDraining, yes(s.node.Draining()))
+	servers, _, here := s.node.Members()
+	gauge(figServers, float64(servers))
+	gauge(figShards, float64(here))
 	open, admitted := s.gateway.Connections()
 	gauge(figConnections, float64(open), "all")
 	gauge(figConnections, float64(admitted), "admitted")

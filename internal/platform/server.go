@@ -148,7 +148,9 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 	own := tlsconf.Config{Listen: listener.Addr().String(), Domain: c.Domain, CertFile: c.CertFile, KeyFile: c.KeyFile, Email: c.Email, DataDir: c.DataDir,
 		Context: background, Log: c.Log}
 	if c.Database.Address != "" { // other servers may be there, or come
-		own.Keep = func(ctx context.Context, text string) (string, error) { return s.store.KeepSetting(ctx, certificateKey, text) }
+		own.Keep = func(ctx context.Context, text string) (string, error) {
+			return s.store.KeepSetting(ctx, certificateKey, text)
+		}
 	}
 	certificate, s.pin, s.url, err = tlsconf.Server(own)
 	if err != nil {

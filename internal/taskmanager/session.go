@@ -179,6 +179,9 @@ func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcro
 
 // note writes a worker's sign of life to the directory, outside of the loop.
 func (l *loop) note(w cloudcrowd.WorkerID, s *session, at cloudcrowd.Time) {
+	if l.m.cfg.Shard != 0 {
+		return // every shard knows every worker; one writes it down
+	}
 	s.noted = at
 	info := s.info
 	l.m.cfg.Perform(func() {
