@@ -69,6 +69,9 @@ type Row struct {
 	At     cloudcrowd.Time
 	Count  int // events in Events
 	Events []byte
+	// Seen is how far the journals of the other shards had come at the moment at which the credits that the batch spends were compared with what is
+	// available: exactly the rows up to there were counted. Set by the store; without entries for empty journals, and empty for a batch without Spenders.
+	Seen Seen
 }
 
 // Batch is one commit.
@@ -151,9 +154,10 @@ type JobRow struct {
 	Detail  []byte
 }
 
-// RecordRow is a worker's standing.
+// RecordRow is a worker's standing by what one shard saw of it. What all shards saw is their sum (cloudcrowd.Record.Add).
 type RecordRow struct {
 	Worker cloudcrowd.WorkerID
+	Shard  int               // set by Records; Project takes that of the stretch
 	Record cloudcrowd.Record // absolute, not a difference
 }
 
@@ -212,7 +216,7 @@ type Projections interface {
 	WorkerAttempts(ctx context.Context, w cloudcrowd.WorkerID, p Page) (list []cloudcrowd.Attempt, next string, err error)
 	// Charges lists newest first.
 	Charges(ctx context.Context, f ChargeFilter, p Page) (list []cloudcrowd.Charge, next string, err error)
-	Records(ctx context.Context) ([]RecordRow, error)
+	Records(ctx context.Context) ([]RecordRow, error) // by worker and shard
 }
 
 // WorkerRow is a registered device with what it last said.

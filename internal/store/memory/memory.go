@@ -45,7 +45,7 @@ type Store struct {
 	tasks    map[cloudcrowd.TaskID]sharded[cloudcrowd.Task]
 	attempts map[cloudcrowd.AttemptID]sharded[cloudcrowd.Attempt]
 	charges  map[cloudcrowd.AttemptID]sharded[cloudcrowd.Charge]
-	records  map[cloudcrowd.WorkerID]sharded[cloudcrowd.Record]
+	records  map[recordKey]sharded[cloudcrowd.Record]
 
 	tokens   map[string]hashed[cloudcrowd.Token]  // by id
 	invites  map[string]hashed[cloudcrowd.Invite] // by id
@@ -84,6 +84,12 @@ type sharded[T any] struct {
 	shard int
 }
 
+// recordKey names a worker's record: each shard keeps its own.
+type recordKey struct {
+	worker cloudcrowd.WorkerID
+	shard  int
+}
+
 // hashed is a value of the directory and the hash of its secret.
 type hashed[T any] struct {
 	v    T
@@ -103,7 +109,7 @@ func New(o Options) *Store {
 		tasks:    map[cloudcrowd.TaskID]sharded[cloudcrowd.Task]{},
 		attempts: map[cloudcrowd.AttemptID]sharded[cloudcrowd.Attempt]{},
 		charges:  map[cloudcrowd.AttemptID]sharded[cloudcrowd.Charge]{},
-		records:  map[cloudcrowd.WorkerID]sharded[cloudcrowd.Record]{},
+		records:  map[recordKey]sharded[cloudcrowd.Record]{},
 		tokens:   map[string]hashed[cloudcrowd.Token]{},
 		invites:  map[string]hashed[cloudcrowd.Invite]{},
 		workers:  map[cloudcrowd.WorkerID]store.WorkerRow{},
@@ -253,7 +259,7 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 			return err
 		}
 		h.head.Seq = b.Seq
-		h.rows = append(h.rows, summed{store.Row{Seq: b.Seq, Epoch: b.Epoch, At: b.At, Count: b.Count, Events: append([]byte{}, b.Events...)}, sum(b.Events)})
+		h.rows = append(h.rows, summed{store.Row{Seq: b.Seq, Epoch: b.Epoch, At: b.At, Count: b.Count, Events: append([]byte{}, b.Events...), Seen: s.seen(b)}, sum(b.Events)})
 		s.book(changes)
 		for i, t := range b.Transfers {
 			s.transfers = append(s.transfers, numbered{t, changes.Numbers[i]})
@@ -263,6 +269,22 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 		}
 		return nil
 	})
+}
+
+// seen is where the other shards stand while a batch spends credits.
+func (s *Store) seen(b store.Batch) (seen store.Seen) {
+	if len(store.Spenders(b)) == 0 {
+		return nil
+	}
+	for n, h := range s.shards {
+		if n != b.Shard && h.head.Seq > 0 {
+			if seen == nil {
+				seen = store.Seen{}
+			}
+			seen[n] = h.head.Seq
+		}
+	}
+	return seen
 }
 
 // book writes what a batch changed in the ledger.

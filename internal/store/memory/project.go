@@ -44,7 +44,7 @@ func (s *Store) Project(ctx context.Context, p store.Projected) error {
 			s.jobs[v.Summary.ID] = sharded[store.JobRow]{v, p.Shard}
 		}
 		for _, v := range p.Records {
-			s.records[v.Worker] = sharded[cloudcrowd.Record]{v.Record, p.Shard}
+			s.records[recordKey{v.Worker, p.Shard}] = sharded[cloudcrowd.Record]{v.Record, p.Shard}
 		}
 		h.projected = p.To
 		return nil
@@ -217,10 +217,13 @@ func (s *Store) Charges(ctx context.Context, f store.ChargeFilter, p store.Page)
 // Records implements store.Projections.
 func (s *Store) Records(ctx context.Context) (list []store.RecordRow, err error) {
 	err = s.view(ctx, func() error {
-		for _, id := range ids(s.records) {
-			list = append(list, store.RecordRow{Worker: id, Record: s.records[id].v})
+		for key, v := range s.records {
+			list = append(list, store.RecordRow{Worker: key.worker, Shard: key.shard, Record: v.v})
 		}
 		return nil
+	})
+	slices.SortFunc(list, func(a, b store.RecordRow) int {
+		return cmp.Or(cmp.Compare(a.Worker, b.Worker), cmp.Compare(a.Shard, b.Shard))
 	})
 	return list, err
 }

@@ -48,7 +48,7 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 type commit struct {
 	batch    store.Batch
 	row      store.Row
-	sum      uint32
+	sum      uint32   // of row, once Seen is known
 	jobs     []string // whose holds it touches, sorted
 	spenders []string // accounts whose credits must suffice, sorted
 }
@@ -58,7 +58,6 @@ func newCommit(b store.Batch) *commit {
 	if c.row.Events == nil {
 		c.row.Events = []byte{}
 	}
-	c.sum = c.row.Sum(b.Shard)
 	for _, h := range b.Place {
 		c.jobs = append(c.jobs, string(h.Job))
 	}
@@ -118,6 +117,8 @@ func (s *Store) commitOn(ctx context.Context, conn *pgxpool.Conn, c *commit) err
 	if err != nil {
 		return err
 	}
+	c.row.Seen = books.seen
+	c.sum = c.row.Sum(c.batch.Shard)
 	return writeBack(ctx, conn, c, books, changes)
 }
 
@@ -126,7 +127,7 @@ func (s *Store) commitOn(ctx context.Context, conn *pgxpool.Conn, c *commit) err
 // work out of holds that were placed earlier; they lock nothing that belongs to another shard.
 func (s *Store) lock(ctx context.Context, conn *pgxpool.Conn, c *commit) (*books, error) {
 	b := c.batch
-	out := &books{accounts: map[cloudcrowd.AccountID]cloudcrowd.Account{}, holds: map[cloudcrowd.JobID]cloudcrowd.Hold{}}
+	out := &books{accounts: map[cloudcrowd.AccountID]cloudcrowd.Account{}, holds: map[cloudcrowd.JobID]cloudcrowd.Hold{}, seen: store.Seen{}}
 	fenced, locked := false, int64(0)
 	var batch pgx.Batch
 	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
@@ -143,10 +144,19 @@ func (s *Store) lock(ctx context.Context, conn *pgxpool.Conn, c *commit) (*books
 			return nil
 		})
 		// What others do meanwhile without that lock can only add to what is available: they pay in, or end holds. What they post was held.
-		batch.Queue("SELECT id, sum(balance)::BIGINT, sum(held)::BIGINT FROM accounts WHERE id = ANY($1) GROUP BY id", c.spenders).Query(func(rows pgx.Rows) error {
+		// In the same statement, and so of the same moment, how far the other shards have come.
+		batch.Queue(`SELECT id, sum(balance)::BIGINT, sum(held)::BIGINT, 0, 0::BIGINT FROM accounts WHERE id = ANY($1) GROUP BY id
+			UNION ALL SELECT '', 0, 0, shard, head FROM shards WHERE shard <> $2 AND head > 0`, c.spenders, b.Shard).Query(func(rows pgx.Rows) error {
 			return walk(rows, func(scan scanner) error {
-				a, err := scanAccount(scan)
-				out.accounts[a.ID] = a
+				var a cloudcrowd.Account
+				var shard int
+				var head int64
+				err := scan(&a.ID, &a.Balance, &a.Held, &shard, &head)
+				if a.ID != "" {
+					out.accounts[a.ID] = a
+				} else {
+					out.seen[shard] = head
+				}
 				return err
 			})
 		})
@@ -175,8 +185,8 @@ func (s *Store) lock(ctx context.Context, conn *pgxpool.Conn, c *commit) (*books
 // writeBack writes the batch and commits: one round trip.
 func writeBack(ctx context.Context, conn *pgxpool.Conn, c *commit, before *books, changes store.Changes) error {
 	var batch pgx.Batch
-	batch.Queue("INSERT INTO journal (shard, seq, epoch, at, count, sum, events) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		c.batch.Shard, c.row.Seq, c.row.Epoch, int64(c.row.At), c.row.Count, int64(c.sum), c.row.Events)
+	batch.Queue("INSERT INTO journal (shard, seq, epoch, at, count, sum, events, seen) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+		c.batch.Shard, c.row.Seq, c.row.Epoch, int64(c.row.At), c.row.Count, int64(c.sum), c.row.Events, c.row.Seen.String())
 	queueTransfers(&batch, c.batch, changes.Numbers)
 	queueAccounts(&batch, c.batch.Shard, before, changes.Accounts)
 	queueHolds(&batch, before, changes.Holds)
@@ -265,6 +275,7 @@ func queueHolds(batch *pgx.Batch, before *books, holds []cloudcrowd.Hold) {
 type books struct {
 	accounts map[cloudcrowd.AccountID]cloudcrowd.Account
 	holds    map[cloudcrowd.JobID]cloudcrowd.Hold
+	seen     store.Seen // of what moment accounts are
 }
 
 func (b *books) Account(id cloudcrowd.AccountID) (cloudcrowd.Account, error) {

@@ -56,10 +56,14 @@ func (s *Store) Rows(ctx context.Context, shard int, after int64, fn func(store.
 
 // journalRows reads the next rows after a seq. A row whose bytes the database itself cannot read any more is named, too.
 func (s *Store) journalRows(ctx context.Context, shard int, after int64, limit int) (rows []store.Row, sums []int64, err error) {
-	err = s.each(ctx, "SELECT seq, epoch, at, count, sum, events FROM journal WHERE shard = $1 AND seq > $2 ORDER BY seq LIMIT $3", []any{shard, after, limit}, func(scan scanner) error {
+	err = s.each(ctx, "SELECT seq, epoch, at, count, sum, events, seen FROM journal WHERE shard = $1 AND seq > $2 ORDER BY seq LIMIT $3", []any{shard, after, limit}, func(scan scanner) error {
 		var r store.Row
 		var sum int64
-		err := scan(&r.Seq, &r.Epoch, &r.At, &r.Count, &sum, &r.Events)
+		var seen string
+		err := scan(&r.Seq, &r.Epoch, &r.At, &r.Count, &sum, &r.Events, &seen)
+		if err == nil {
+			r.Seen, err = seenIn(shard, r.Seq, seen)
+		}
 		rows, sums = append(rows, r), append(sums, sum)
 		return err
 	})
@@ -74,13 +78,23 @@ func (s *Store) journalRows(ctx context.Context, shard int, after int64, limit i
 
 // firstRow reads the first row after a seq, alone.
 func (s *Store) firstRow(ctx context.Context, shard int, after int64) (rows []store.Row, sums []int64, err error) {
-	r, sum := store.Row{Seq: after + 1}, int64(0)
-	found, err := s.one(ctx, "SELECT epoch, at, count, sum, events FROM journal WHERE shard = $1 AND seq = $2", []any{shard, r.Seq}, &r.Epoch, &r.At, &r.Count, &sum, &r.Events)
+	r, sum, seen := store.Row{Seq: after + 1}, int64(0), ""
+	found, err := s.one(ctx, "SELECT epoch, at, count, sum, events, seen FROM journal WHERE shard = $1 AND seq = $2", []any{shard, r.Seq}, &r.Epoch, &r.At, &r.Count, &sum, &r.Events, &seen)
 	switch {
 	case rotten(err):
 		return nil, nil, &store.CorruptError{What: fmt.Sprintf("journal row %d/%d", shard, r.Seq), Err: err}
 	case err != nil || !found:
 		return nil, nil, err
 	}
-	return []store.Row{r}, []int64{sum}, nil
+	r.Seen, err = seenIn(shard, r.Seq, seen)
+	return []store.Row{r}, []int64{sum}, err
+}
+
+// seenIn reads the column seen of a row.
+func seenIn(shard int, seq int64, text string) (store.Seen, error) {
+	seen, err := store.ParseSeen(text)
+	if err != nil {
+		err = &store.CorruptError{What: fmt.Sprintf("journal row %d/%d", shard, seq), Err: err}
+	}
+	return seen, err
 }

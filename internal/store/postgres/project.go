@@ -203,7 +203,7 @@ func queueRecords(batch *pgx.Batch, shard int, rows []recordRow) {
 		workers[i], docs[i] = r.worker, r.doc
 	}
 	batch.Queue(`INSERT INTO records (shard, worker, doc) SELECT $1, u.* FROM unnest($2::text[], $3::text[]) AS u
-		ON CONFLICT (worker) DO UPDATE SET shard = excluded.shard, doc = excluded.doc`, shard, workers, docs)
+		ON CONFLICT (worker, shard) DO UPDATE SET doc = excluded.doc`, shard, workers, docs)
 }
 
 // newest keeps the last of the rows that have the same key, and sorts them by it.

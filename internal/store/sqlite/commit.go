@@ -17,7 +17,7 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 	if row.Events == nil {
 		row.Events = []byte{}
 	}
-	sum := row.Sum(b.Shard)
+	spends := len(store.Spenders(b)) > 0
 	err := s.write(ctx, func(w *writer) error {
 		n, err := w.exec("UPDATE shards SET head = ?1 WHERE shard = ?2 AND epoch = ?3 AND head = ?1 - 1", b.Seq, b.Shard, b.Epoch)
 		if err != nil {
@@ -30,8 +30,17 @@ func (s *Store) Commit(ctx context.Context, b store.Batch) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.exec("INSERT INTO journal (key, epoch, at, count, sum, events) VALUES (?, ?, ?, ?, ?, ?)",
-			journalKey(b.Shard, b.Seq), row.Epoch, row.At, row.Count, sum, row.Events); err != nil {
+		var seen string
+		if spends {
+			if _, err := w.row("SELECT coalesce(group_concat(shard || ':' || head, ' ' ORDER BY shard), '') FROM shards WHERE shard <> ? AND head > 0", []any{b.Shard}, &seen); err != nil {
+				return err
+			}
+			if row.Seen, err = store.ParseSeen(seen); err != nil {
+				return err
+			}
+		}
+		if _, err := w.exec("INSERT INTO journal (key, epoch, at, count, sum, events, seen) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			journalKey(b.Shard, b.Seq), row.Epoch, row.At, row.Count, row.Sum(b.Shard), row.Events, seen); err != nil {
 			return err
 		}
 		return w.keep(b, changes)

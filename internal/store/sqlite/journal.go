@@ -54,11 +54,16 @@ func (s *Store) Rows(ctx context.Context, shard int, after int64, fn func(store.
 
 // journalRows reads the next rows after a seq.
 func (s *Store) journalRows(ctx context.Context, shard int, after int64) (rows []store.Row, sums []uint32, err error) {
-	err = s.each(ctx, "SELECT key, epoch, at, count, sum, events FROM journal WHERE key > ? AND key < ? ORDER BY key LIMIT ?",
+	err = s.each(ctx, "SELECT key, epoch, at, count, sum, events, seen FROM journal WHERE key > ? AND key < ? ORDER BY key LIMIT ?",
 		[]any{journalKey(shard, after), journalKey(shard+1, 0), rowsAtOnce}, func(scan scanner) error {
 			var r store.Row
 			var sum uint32
-			if err := scan(&r.Seq, &r.Epoch, &r.At, &r.Count, &sum, &r.Events); err != nil {
+			var seen string
+			err := scan(&r.Seq, &r.Epoch, &r.At, &r.Count, &sum, &r.Events, &seen)
+			if err == nil {
+				r.Seen, err = store.ParseSeen(seen)
+			}
+			if err != nil {
 				return &store.CorruptError{What: fmt.Sprintf("journal row %d/%d", shard, after+1+int64(len(rows))), Err: err}
 			}
 			r.Seq &= 1<<seqBits - 1

@@ -102,10 +102,10 @@ func (s *Store) Charges(ctx context.Context, f store.ChargeFilter, p store.Page)
 
 // Records implements store.Projections.
 func (s *Store) Records(ctx context.Context) (list []store.RecordRow, err error) {
-	err = s.each(ctx, "SELECT worker, doc FROM records ORDER BY worker", nil, func(scan scanner) error {
+	err = s.each(ctx, "SELECT worker, shard, doc FROM records ORDER BY worker, shard", nil, func(scan scanner) error {
 		var r store.RecordRow
 		var doc string
-		if err := scan(&r.Worker, &doc); err != nil {
+		if err := scan(&r.Worker, &r.Shard, &doc); err != nil {
 			return err
 		}
 		if err := decode(doc, "record of worker", r.Worker, &r.Record); err != nil {

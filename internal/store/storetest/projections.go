@@ -109,6 +109,27 @@ func projectRefuses(t *testing.T, s store.Store) {
 	}
 }
 
+// Every shard keeps a record of its own of a worker; clearing one leaves the others.
+func recordsByShard(t *testing.T, s store.Store) {
+	row := func(worker cloudcrowd.WorkerID, shard int, valid int64) store.RecordRow {
+		return store.RecordRow{Worker: worker, Shard: shard, Record: cloudcrowd.Record{Valid: valid}}
+	}
+	for shard := range 3 {
+		journaled(t, s, shard, 2)
+		must(t, s.Project(t.Context(), store.Projected{Shard: shard, To: 1, Records: []store.RecordRow{row("UB", shard, 7), row("UA", shard, int64(shard))}}))
+	}
+	must(t, s.Project(t.Context(), store.Projected{Shard: 1, From: 1, To: 2, Records: []store.RecordRow{row("UA", 1, 10)}}))
+	want := []store.RecordRow{row("UA", 0, 0), row("UA", 1, 10), row("UA", 2, 2), row("UB", 0, 7), row("UB", 1, 7), row("UB", 2, 7)}
+	if have := got(s.Records(t.Context()))(t); !reflect.DeepEqual(have, want) {
+		t.Errorf("records %+v, want %+v", have, want)
+	}
+	must(t, s.ClearProjection(t.Context(), 1))
+	want = []store.RecordRow{want[0], want[2], want[3], want[5]}
+	if have := got(s.Records(t.Context()))(t); !reflect.DeepEqual(have, want) {
+		t.Errorf("records after clearing shard 1: %+v, want %+v", have, want)
+	}
+}
+
 // Clearing a shard's tables leaves those of the others and lets the projection begin anew.
 func clearProjection(t *testing.T, s store.Store) {
 	for shard := range 2 {

@@ -43,7 +43,7 @@ var (
 	taskTable    = table{"tasks", []string{"job", "stage", "idx", "shard", "doc"}, 3}
 	attemptTable = table{"attempts", []string{"job", "stage", "idx", "n", "shard", "worker", "ended_at", "doc"}, 4}
 	chargeTable  = table{"charges", []string{"job", "stage", "idx", "n", "worker", "requester", "owner", "gross", "fee", "core_seconds", "at", "shard", "seq"}, 4}
-	recordTable  = table{"records", []string{"worker", "shard", "doc"}, 1}
+	recordTable  = table{"records", []string{"worker", "shard", "doc"}, 2}
 	all          = []table{attemptTable, chargeTable, taskTable, jobTable, recordTable}
 )
 
