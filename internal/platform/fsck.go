@@ -55,7 +55,7 @@ const MaxProblems = 1000
 // server it judges the one moment at which it began. Whatever disagrees is a Problem; the error says only that the check itself could not be
 // made: code NotFound if there is no database, Conflict if another version wrote it, Unavailable if it cannot be read.
 func Fsck(ctx context.Context, dataDir string, o FsckOptions) (FsckReport, error) {
-	c := &checker{ctx: ctx, o: o, book: ledger.NewBook(), tables: newExpected(), transfers: newExpected(), needed: map[[32]byte]struct{}{}}
+	c := &checker{ctx: ctx, o: o, book: ledger.NewBook(), seen: map[int]int64{}, tables: newExpected(), transfers: newExpected(), needed: map[[32]byte]struct{}{}}
 	if err := c.run(dataDir); err != nil {
 		return FsckReport{}, err
 	}
@@ -77,9 +77,11 @@ type checker struct {
 	shards  []*shard
 	workers map[cloudcrowd.WorkerID]cloudcrowd.Worker // registered
 
-	book      *ledger.Book // of all journals
-	balanced  bool         // book could be kept to the end
-	tables    *expected    // rows of the readable tables
+	book      *ledger.Book  // of all journals
+	among     int           // shards that jobs are distributed among
+	seen      map[int]int64 // the last row of each journal that a row of another has seen
+	balanced  bool          // book could be kept to the end
+	tables    *expected     // rows of the readable tables
 	transfers *expected
 
 	needed map[[32]byte]struct{} // digests whose blobs were looked for

@@ -16,6 +16,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
 	"cloudcrowd.dev/cloudcrowd/internal/blob/file"
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 )
@@ -26,7 +27,7 @@ type chronicle struct {
 	dir     string
 	db      *sqlite.Store
 	blobs   *file.Store
-	m       *taskmanager.Manager
+	shards  []*taskmanager.Manager
 	now     time.Time
 	keep    cloudcrowd.JobID // whose leases are never answered
 	leased  []held
@@ -40,9 +41,9 @@ type held struct {
 
 var machines = []cloudcrowd.WorkerID{"UA", "UB", "UC", "UD"} // UD lies
 
-func newHistory(t testing.TB, dir string) *chronicle {
+func newHistory(t testing.TB, dir string, shards int) *chronicle {
 	t.Helper()
-	h := &chronicle{t: t, dir: dir, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), holding: map[cloudcrowd.WorkerID][]cloudcrowd.Progress{}}
+	h := &chronicle{t: t, dir: dir, shards: make([]*taskmanager.Manager, shards), now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), holding: map[cloudcrowd.WorkerID][]cloudcrowd.Progress{}}
 	var err error
 	if h.db, err = sqlite.Open(t.Context(), filepath.Join(dir, databaseFile), sqlite.Options{}); err != nil {
 		t.Fatal(err)
@@ -64,17 +65,25 @@ func newHistory(t testing.TB, dir string) *chronicle {
 	return h
 }
 
-// start opens a Task Manager, as after a crash.
+// start opens the Task Managers, as after a crash.
 func (h *chronicle) start() {
 	h.t.Helper()
-	h.m = taskmanager.New(taskmanager.Config{Store: h.db, Blobs: h.blobs, Courier: h, Signer: noSigner{}, Operator: OperatorAccount, Now: func() time.Time { return h.now },
-		Seed: &[32]byte{7}, Perform: func(work func()) { work() }, Unpaused: true, Merge: Merge})
-	if err := h.m.Open(h.t.Context()); err != nil {
-		h.t.Fatal(err)
+	for i := range h.shards {
+		m := taskmanager.New(taskmanager.Config{Store: h.db, Blobs: h.blobs, Courier: h, Signer: noSigner{}, Operator: OperatorAccount, Now: func() time.Time { return h.now },
+			Shard: i, Shards: len(h.shards), Seed: &[32]byte{7}, Perform: func(work func()) { work() }, Unpaused: true, Merge: Merge})
+		if err := m.Open(h.t.Context()); err != nil {
+			h.t.Fatal(err)
+		}
+		h.shards[i] = m
+		for _, id := range machines {
+			m.Receive(id, cloudcrowd.Up{Hello: &cloudcrowd.Hello{Session: "s", Info: cloudcrowd.WorkerInfo{Name: string(id), Slots: 2, Speed: 1, MemoryBytes: 8 << 30, Sandboxes: []string{"wasm"}}}})
+		}
 	}
-	for _, id := range machines {
-		h.m.Receive(id, cloudcrowd.Up{Hello: &cloudcrowd.Hello{Session: "s", Info: cloudcrowd.WorkerInfo{Name: string(id), Slots: 2, Speed: 1, MemoryBytes: 8 << 30, Sandboxes: []string{"wasm"}}}})
-	}
+}
+
+// of is the Task Manager that has a job.
+func (h *chronicle) of(id cloudcrowd.JobID) *taskmanager.Manager {
+	return h.shards[store.ShardOf(id, len(h.shards))]
 }
 
 type noSigner struct{}
@@ -96,7 +105,13 @@ func (h *chronicle) step() {
 	h.t.Helper()
 	h.now = h.now.Add(time.Second)
 	for _, id := range machines {
-		h.m.Receive(id, cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s", Want: 4, Holding: h.holding[id]}})
+		for _, m := range h.shards {
+			var holding []cloudcrowd.Progress
+			if m == h.of(h.keep) {
+				holding = h.holding[id]
+			}
+			m.Receive(id, cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s", Want: 4, Holding: holding}})
+		}
 	}
 	leased := h.leased
 	h.leased = nil
@@ -105,10 +120,12 @@ func (h *chronicle) step() {
 			h.holding[l.worker] = append(h.holding[l.worker], cloudcrowd.Progress{Attempt: l.lease.Attempt, Running: true})
 			continue
 		}
-		h.m.Receive(l.worker, cloudcrowd.Up{Reports: []cloudcrowd.Report{{Attempt: l.lease.Attempt, Result: h.run(l)}}})
+		h.of(l.lease.Attempt.Task.Job).Receive(l.worker, cloudcrowd.Up{Reports: []cloudcrowd.Report{{Attempt: l.lease.Attempt, Result: h.run(l)}}})
 	}
-	if err := h.m.Step(h.t.Context()); err != nil {
-		h.t.Fatal(err)
+	for _, m := range h.shards {
+		if err := m.Step(h.t.Context()); err != nil {
+			h.t.Fatal(err)
+		}
 	}
 }
 
@@ -136,10 +153,10 @@ func (h *chronicle) run(l held) cloudcrowd.Result {
 	return r
 }
 
-// decide runs a decision and waits for its commit.
-func (h *chronicle) decide(what func(*lifecycle.Decider) error) {
+// decide runs a decision of a shard and waits for its commit.
+func (h *chronicle) decide(m *taskmanager.Manager, what func(*lifecycle.Decider) error) {
 	h.t.Helper()
-	h.m.Inject(what, func(err error) {
+	m.Inject(what, func(err error) {
 		if err != nil {
 			h.t.Fatal(err)
 		}
@@ -147,7 +164,8 @@ func (h *chronicle) decide(what func(*lifecycle.Decider) error) {
 	h.step()
 }
 
-func (h *chronicle) submit(name string, args ...string) cloudcrowd.JobID {
+// submit submits a job to a shard, counted around.
+func (h *chronicle) submit(shard int, name string, args ...string) cloudcrowd.JobID {
 	h.t.Helper()
 	module, err := blob.PutBytes(h.t.Context(), h.blobs, []byte("module"))
 	if err != nil {
@@ -159,8 +177,11 @@ func (h *chronicle) submit(name string, args ...string) cloudcrowd.JobID {
 		Verify: cloudcrowd.Verify{Replicas: 2, Quorum: 2}}
 	spec := cloudcrowd.JobSpec{Name: name, Budget: cloudcrowd.Credit, Outputs: []string{"all"}, Stages: []cloudcrowd.Stage{stage,
 		{Name: "all", After: []string{"work"}, Merge: &cloudcrowd.Merge{Kind: cloudcrowd.MergeConcat, As: "all.txt"}}}}
-	id := cloudcrowd.NewJobID(h.now, uint32(len(name)))
-	h.decide(func(d *lifecycle.Decider) error { _, err := d.Submit(id, "anna", name, spec); return err })
+	var id cloudcrowd.JobID
+	for n := uint32(len(name)); id == "" || h.of(id) != h.shards[shard%len(h.shards)]; n += 100 {
+		id = cloudcrowd.NewJobID(h.now, n)
+	}
+	h.decide(h.of(id), func(d *lifecycle.Decider) error { _, err := d.Submit(id, "anna", name, spec); return err })
 	return id
 }
 
@@ -173,36 +194,40 @@ func (h *chronicle) live(each func()) {
 			each()
 		}
 	}
-	h.decide(func(d *lifecycle.Decider) error {
+	h.decide(h.shards[len(h.shards)-1], func(d *lifecycle.Decider) error {
 		_, err := d.Issue("anna", 10*cloudcrowd.Credit, OperatorAccount, "a gift", "gift")
 		return err
 	})
-	h.submit("done")
+	h.submit(1, "done")
 	steps(12)
-	h.submit("failing", "fail")
+	h.submit(2, "failing", "fail")
 	steps(8)
-	h.keep = h.submit("cancelled")
+	h.keep = h.submit(1, "cancelled")
 	steps(2)
-	h.decide(func(d *lifecycle.Decider) error { return d.Cancel(h.keep, "changed her mind") })
+	h.decide(h.of(h.keep), func(d *lifecycle.Decider) error { return d.Cancel(h.keep, "changed her mind") })
 	h.now = h.now.Add(2 * time.Minute) // a snapshot is due, and ended jobs are forgotten
 	clear(h.holding)
 	h.start() // a new server finds it all
 	steps(3)
-	h.keep = h.submit("runs")
+	h.keep = h.submit(0, "runs")
 	steps(3)
 	h.now = h.now.Add(2 * time.Minute)
-	h.submit("runs on")
+	h.submit(2, "runs on")
 	steps(3)
 }
 
-var finished struct {
+// finished histories, by the number of their shards.
+var finished [4]struct {
 	sync.Once
 	dir string
 }
 
 // aHistory returns a copy of a finished history's data directory, and its database.
-func aHistory(t *testing.T) (dir string, db *sql.DB) {
+func aHistory(t *testing.T) (dir string, db *sql.DB) { return aHistoryOf(t, 1) }
+
+func aHistoryOf(t *testing.T, shards int) (dir string, db *sql.DB) {
 	t.Helper()
+	finished := &finished[shards]
 	finished.Do(func() {
 		dir, err := os.MkdirTemp("/dev/shm", "cloudcrowd-test-")
 		if err != nil {
@@ -210,7 +235,7 @@ func aHistory(t *testing.T) (dir string, db *sql.DB) {
 				t.Fatal(err)
 			}
 		}
-		h := newHistory(t, dir)
+		h := newHistory(t, dir, shards)
 		h.live(func() {})
 		if err := h.db.Close(); err != nil {
 			t.Fatal(err)
@@ -242,8 +267,10 @@ func quickDir(t testing.TB) string {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if finished.dir != "" {
-		_ = os.RemoveAll(finished.dir)
+	for i := range finished {
+		if dir := finished[i].dir; dir != "" {
+			_ = os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }

@@ -100,7 +100,14 @@ func tableItem(r tables.Row) item {
 			doc = append(doc, b...)
 		}
 		if i < keys {
-			name = append(append(name, map[bool]byte{true: ' ', false: '-'}[i == 0]), strings.Trim(string(doc[at:]), `"`)...)
+			before := "-"
+			switch {
+			case i == 0:
+				before = " "
+			case column == "shard":
+				before = " in shard "
+			}
+			name = append(append(name, before...), strings.Trim(string(doc[at:]), `"`)...)
 		}
 	}
 	it.subject, it.doc = string(name), append(doc, '}')

@@ -1,11 +1,11 @@
 package platform
 
 import (
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -22,6 +22,7 @@ type shard struct {
 	sound     bool                        // every row could be read and replayed, up to the head
 	state     *lifecycle.State            // after the last row; ended jobs are dropped as they end
 	ended     map[cloudcrowd.JobID]uint64 // hashes of their states
+	epoch     int64                       // of the last row
 }
 
 func (s *shard) row(seq int64) string { return fmt.Sprintf("journal row %d/%d", s.number, seq) }
@@ -37,6 +38,9 @@ func (c *checker) replayAll() error {
 	if err != nil {
 		return err
 	}
+	if err := c.countShards(heads); err != nil {
+		return err
+	}
 	c.balanced = true
 	for _, n := range slices.Sorted(maps.Keys(heads)) {
 		s := &shard{number: n, head: heads[n], sound: true, state: lifecycle.NewState(n), ended: map[cloudcrowd.JobID]uint64{}}
@@ -44,21 +48,24 @@ func (c *checker) replayAll() error {
 			return err
 		}
 		c.shards = append(c.shards, s)
-		if err := c.replay(s); err != nil {
-			return err
-		}
-		if ends[n] > s.head.Seq {
-			c.fault(s.journal(), "its rows go up to %d, its head says %d", ends[n], s.head.Seq)
+	}
+	if err := c.replayInOrder(); err != nil {
+		return err
+	}
+	c.checkSeen()
+	for _, s := range c.shards {
+		if end := ends[s.number]; end > s.head.Seq {
+			c.fault(s.journal(), "its rows go up to %d, its head says %d", end, s.head.Seq)
 			s.sound = false
 		}
 		if s.projected > s.head.Seq {
-			c.fault(fmt.Sprintf("tables of shard %d", n), "they say that they contain the journal up to row %d, its head says %d", s.projected, s.head.Seq)
+			c.fault(fmt.Sprintf("tables of shard %d", s.number), "they say that they contain the journal up to row %d, its head says %d", s.projected, s.head.Seq)
 		}
 		if !s.sound {
 			c.balanced = false
 			c.note(s.journal(), "holds, leases, tables and snapshots were not compared with it, because it is not whole")
 		}
-		delete(ends, n)
+		delete(ends, s.number)
 	}
 	var said map[int]int64
 	if w, ok := c.db.(witnessed); ok {
@@ -75,46 +82,24 @@ func (c *checker) replayAll() error {
 	return nil
 }
 
-var errPastHead = errors.New("past the head")
-
-// replay walks a journal. Behind a row that is damaged or cannot follow, the rest is still read, so that every damaged row is named.
-func (c *checker) replay(s *shard) error {
-	var at int64 // the last row that was read
-	var epoch int64
-	visit := func(row store.Row) error {
-		if row.Seq > s.head.Seq {
-			return errPastHead
-		}
-		at = row.Seq
-		if row.Epoch < epoch || row.Epoch > s.head.Epoch {
-			c.fault(s.row(row.Seq), "it was written under epoch %d, the row before under %d, the shard's is %d", row.Epoch, epoch, s.head.Epoch)
-		}
-		epoch = row.Epoch
-		if !s.sound {
-			return nil
-		}
-		if err := c.replayRow(s, row); err != nil {
-			c.fault(s.row(row.Seq), "%v", err)
-			s.sound = false
-		}
+// countShards finds out among how many shards jobs are distributed. A shard beyond them is served by nobody.
+func (c *checker) countShards(heads map[int]store.Head) error {
+	text, err := c.db.Setting(c.ctx, shardsKey)
+	if err != nil {
+		return err
+	}
+	if c.among = len(heads); text == "" {
 		return nil
 	}
-	for at < s.head.Seq {
-		err := c.db.Rows(c.ctx, s.number, at, visit)
-		switch rotten, ok := errors.AsType[*store.CorruptError](err); {
-		case err == nil || errors.Is(err, errPastHead):
-			return nil
-		case !ok:
-			return err
-		default:
-			s.sound = false
-			if at++; rotten.What != s.row(at) { // not this row alone
-				return err
-			}
-			_ = c.damage(err)
-			if c.report.Omitted > 0 {
-				return nil
-			}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		c.fault("setting "+shardsKey, "it is %q, not a number of shards", text)
+		return nil
+	}
+	c.among = n
+	for _, number := range slices.Sorted(maps.Keys(heads)) {
+		if number >= n && heads[number].Seq > 0 {
+			c.fault(fmt.Sprintf("journal of shard %d", number), "jobs are distributed among %d shards, nobody serves this one", n)
 		}
 	}
 	return nil
@@ -139,6 +124,9 @@ func (c *checker) replayRow(s *shard, row store.Row) (err error) {
 		switch {
 		case ev.JobSubmitted != nil:
 			c.report.Jobs++
+			if id := ev.JobSubmitted.Job; store.ShardOf(id, c.among) != s.number {
+				c.fault("job "+string(id), "it is in the journal of shard %d, whoever looks for it asks shard %d", s.number, store.ShardOf(id, c.among))
+			}
 		case ev.TaskCarved != nil:
 			c.report.Tasks++
 		}

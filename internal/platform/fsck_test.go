@@ -21,7 +21,7 @@ import (
 // A history with jobs of every fate, a crash and a snapshot is clean, stopped or not, at every step.
 func TestFsckClean(t *testing.T) {
 	t.Parallel()
-	h := newHistory(t, quickDir(t))
+	h := newHistory(t, quickDir(t), 1)
 	h.live(func() { mustBeClean(t, check(t, h.dir, FsckOptions{Quick: true})) })
 	list, _, err := h.db.Jobs(t.Context(), store.JobFilter{}, store.Page{})
 	if err != nil {
@@ -157,7 +157,7 @@ func TestFsckFindsDamage(t *testing.T) {
 		"journal row missing": {run("DELETE FROM journal WHERE key = 4"), "journal row 0/4", "missing"},
 		"journal end missing": {run("DELETE FROM journal WHERE key = (SELECT max(key) FROM journal)"), "journal row 0/", "missing"},
 		"journal head back":   {run("UPDATE shards SET head = head - 1"), "journal of shard 0", "its head says"},
-		"journal of nobody":   {run("INSERT INTO journal SELECT key + (3 << 44), epoch, at, count, sum, events FROM journal WHERE key = 1"), "journal of shard 3", "no such shard"},
+		"journal of nobody":   {run("INSERT INTO journal SELECT key + (3 << 44), epoch, at, count, sum, events, seen FROM journal WHERE key = 1"), "journal of shard 3", "no such shard"},
 		"journal row repeated": {func(t *testing.T, _ string, db *sql.DB) {
 			r := store.Row{Seq: 3}
 			value(t, db, "SELECT epoch, at, count, events FROM journal WHERE key = 2", &r.Epoch, &r.At, &r.Count, &r.Events)

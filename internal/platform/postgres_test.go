@@ -35,7 +35,9 @@ func TestServerOnPostgreSQL(t *testing.T) {
 		{"UPDATE listings SET latest = latest + 1 WHERE kind = 0", "all charges", "UPDATE listings SET latest = latest - 1 WHERE kind = 0"},
 		{"UPDATE jobs SET state = 'lost'", "job j", "UPDATE jobs SET state = 'done'"},
 		{`UPDATE segments SET bytes = '\x0102030405060708' WHERE seq = (SELECT max(seq) FROM segments)`, "segment of tasks", ""},
-		{"UPDATE journal SET at = at + 1 WHERE seq = 3", "journal row 0/3", ""},
+		{"UPDATE records SET shard = shard + 100", "record of worker", "UPDATE records SET shard = shard - 100"},
+		{"UPDATE settings SET value = '1' WHERE key = 'cluster/shards'", "journal of shard", "UPDATE settings SET value = '6' WHERE key = 'cluster/shards'"},
+		{"UPDATE journal SET at = at + 1 WHERE (shard, seq) = (SELECT shard, seq FROM journal WHERE shard <> 0 ORDER BY seq DESC, shard LIMIT 1)", "journal row", ""},
 	} {
 		postgrestest.Exec(t, d.Address, tt.change)
 		r := check(t, dir+"/server", options)
