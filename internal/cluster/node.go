@@ -68,6 +68,12 @@ type Node struct {
 	live     []store.Server // as last seen, this server among them
 	beat     int64
 	tasks    sync.WaitGroup // taking over and giving away
+
+	known struct { // see records
+		sync.Mutex
+		rows []store.RecordRow
+		at   time.Time
+	}
 }
 
 // held is what this server knows of a shard.
@@ -357,14 +363,15 @@ func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 	if n.cfg.Shards > 1 {
 		hungry = func(h bool) { n.crowd.setHungry(shard, h) }
 	}
-	m := n.cfg.Open(taskmanager.Config{Shard: shard, Shards: n.cfg.Shards, Owns: n.owns, Courier: courier{n.crowd, shard}, Hungry: hungry, Servers: n.told(), Take: func(ctx context.Context) (store.Head, error) {
-		if n.cfg.Alone {
-			return n.cfg.Store.Acquire(ctx, shard)
-		}
-		head, err := n.cfg.Store.Claim(ctx, shard, n.cfg.ID, seen)
-		claimed = head.Epoch
-		return head, err
-	}})
+	m := n.cfg.Open(taskmanager.Config{Shard: shard, Shards: n.cfg.Shards, Owns: n.owns, Courier: courier{n.crowd, shard}, Hungry: hungry, Servers: n.told(), Records: n.records,
+		Take: func(ctx context.Context) (store.Head, error) {
+			if n.cfg.Alone {
+				return n.cfg.Store.Acquire(ctx, shard)
+			}
+			head, err := n.cfg.Store.Claim(ctx, shard, n.cfg.ID, seen)
+			claimed = head.Epoch
+			return head, err
+		}})
 	if err := m.Start(ctx); err != nil {
 		return err
 	}
@@ -391,6 +398,23 @@ func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 	n.crowd.introduce(shard)
 	go n.watch(shard, m)
 	return nil
+}
+
+// recordsLife is for how long what was read of workers serves all task managers of this server.
+const recordsLife = 5 * time.Second
+
+// records is what all shards know of workers, read once for all that ask at about the same time. It is not to be changed.
+func (n *Node) records(ctx context.Context) ([]store.RecordRow, error) {
+	n.known.Lock()
+	defer n.known.Unlock()
+	if n.known.rows != nil && time.Since(n.known.at) < recordsLife {
+		return n.known.rows, nil
+	}
+	rows, err := n.cfg.Store.Records(ctx)
+	if err == nil {
+		n.known.rows, n.known.at = rows, time.Now()
+	}
+	return rows, err
 }
 
 const drainReason = "the server is draining"

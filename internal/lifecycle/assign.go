@@ -193,7 +193,7 @@ func (a *assigner) failedEverywhere(t *Task) bool {
 		}
 	}
 	for _, w := range a.workers {
-		if !w.Closed && !failed[w.ID] && !verify.Exiled(a.d.State.Record(w.ID), a.d.At) {
+		if !w.Closed && !failed[w.ID] && !verify.Exiled(a.d.Record(w.ID), a.d.At) {
 			return false
 		}
 	}
@@ -241,7 +241,7 @@ func (a *assigner) carve(src source) {
 		if !a.affordable(j, i, it.CoreSeconds) {
 			return
 		}
-		need := verify.ForTask(spec.Verify, a.d.State.Record(c.Worker.ID), a.believed(c.Worker, j), a.d.Rand.Float64())
+		need := verify.ForTask(spec.Verify, a.d.Record(c.Worker.ID), a.believed(c.Worker, j), a.d.Rand.Float64())
 		a.d.emit(Event{TaskCarved: &TaskCarved{Task: id, Unit: cut.unit, Level: cut.level, Pos: cut.pos, Final: cut.final,
 			Quorum: need.Quorum, Start: need.Start, Alone: need.Alone, Need: need.Why}})
 		t := st.Tasks[id.Index]
@@ -269,7 +269,7 @@ func (a *assigner) partiesOf(j *Job) int {
 	}
 	parties := map[string]bool{}
 	for _, w := range a.workers {
-		if !w.Closed && !verify.Exiled(a.d.State.Record(w.ID), a.d.At) {
+		if !w.Closed && !verify.Exiled(a.d.Record(w.ID), a.d.At) {
 			at := Attempt{Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j)}
 			parties[at.Party()] = true
 		}
@@ -427,7 +427,7 @@ func (d *Decider) item(j *Job, i int, t *Task) scheduler.Item {
 func (d *Decider) barred(j *Job, i int, t *Task, lenient bool) func(*scheduler.Worker) string {
 	unverified := j.Spec.Stages[i].Verify.None
 	return func(w *scheduler.Worker) string {
-		if verify.Exiled(d.State.Record(w.ID), d.At) {
+		if verify.Exiled(d.Record(w.ID), d.At) {
 			return "is distrusted after wrong results"
 		}
 		if t == nil {

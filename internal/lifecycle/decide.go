@@ -27,6 +27,8 @@ type Decider struct {
 	Rand     *rand.Rand // lotteries; secret in production, seeded in simulation
 	Prices   cloudcrowd.Prices
 	Operator cloudcrowd.AccountID // owner of house machines, which everyone trusts
+	// Elsewhere is what the other shards know of workers: a fact, like the time, of a moment ago; never journaled. nil where there are none.
+	Elsewhere map[cloudcrowd.WorkerID]cloudcrowd.Record
 
 	Events []Event
 	Out    Out
@@ -36,6 +38,15 @@ type Decider struct {
 func (d *Decider) emit(ev Event) {
 	d.State.Apply(ev, d.At, &d.Out)
 	d.Events = append(d.Events, ev)
+}
+
+// Record is a worker's standing by what this shard and the others know.
+func (d *Decider) Record(w cloudcrowd.WorkerID) cloudcrowd.Record {
+	r := d.State.Record(w)
+	if o, ok := d.Elsewhere[w]; ok {
+		r = r.Add(o)
+	}
+	return r
 }
 
 // Submit accepts a job under the given id. The caller has validated the spec. A key seen before returns the job it made then.
@@ -385,7 +396,7 @@ func (d *Decider) settle(id cloudcrowd.TaskID) {
 	d.cancelLeased(id, t)
 	done := &TaskDone{Task: id}
 	var agree []*Attempt
-	var caught []cloudcrowd.WorkerID
+	caught := map[cloudcrowd.WorkerID]cloudcrowd.Time{}
 	for _, a := range t.Attempts {
 		if a.Round != t.Round || a.State != cloudcrowd.AttemptReported {
 			continue
@@ -399,7 +410,7 @@ func (d *Decider) settle(id cloudcrowd.TaskID) {
 			}
 		} else {
 			done.Refused = append(done.Refused, a.N)
-			caught = append(caught, a.Worker)
+			caught[a.Worker] = d.At
 		}
 	}
 	done.Paid = d.price(j, &j.Spec.Stages[id.Stage], agree, t.Alone)
@@ -409,9 +420,7 @@ func (d *Decider) settle(id cloudcrowd.TaskID) {
 	if changed {
 		d.redoAfter(id.Job, int(id.Stage), fmt.Sprintf("a result of stage %s it was made from was wrong", j.Spec.Stages[id.Stage].Name))
 	}
-	for _, w := range caught {
-		d.recheck(w)
-	}
+	d.Recheck(caught)
 	d.finish(id.Job)
 }
 
@@ -423,11 +432,15 @@ func (d *Decider) cancelLeased(id cloudcrowd.TaskID, t *Task) {
 	}
 }
 
-// recheck reopens what a caught worker had accepted alone in jobs that still run: those results are unpaid until confirmed by others.
-func (d *Decider) recheck(w cloudcrowd.WorkerID) {
+// Recheck reopens what workers that were caught, here or in another shard, had accepted alone in jobs that still run, as far as they had begun it by the given times: those
+// results are unpaid until confirmed by others.
+func (d *Decider) Recheck(caught map[cloudcrowd.WorkerID]cloudcrowd.Time) {
+	if len(caught) == 0 {
+		return
+	}
 	for _, id := range d.State.Running() {
 		j := d.State.Jobs[id]
-		if j.State.Ended() || j.Workers[w] == nil {
+		if j.State.Ended() || !j.employs(caught) {
 			continue
 		}
 		for si, st := range j.Stages {
@@ -435,14 +448,25 @@ func (d *Decider) recheck(w cloudcrowd.WorkerID) {
 				if t.State != cloudcrowd.TaskDone || !t.Alone || t.Canonical == 0 {
 					continue
 				}
-				if a := t.Attempts[t.Canonical-1]; a.Worker == w && a.Deferred {
-					n := verify.Replicas(max(j.Spec.Stages[si].Verify.Confidence, 0.99), verify.ErrorRate(d.State.Record(w)))
+				a := t.Attempts[t.Canonical-1]
+				if at, ok := caught[a.Worker]; ok && a.Deferred && a.LeasedAt <= at {
+					n := verify.Replicas(max(j.Spec.Stages[si].Verify.Confidence, 0.99), verify.ErrorRate(d.Record(a.Worker)))
 					d.emit(Event{TaskReopened: &TaskReopened{Task: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}, Quorum: n,
 						Reason: "checked again: the worker whose result was accepted alone returned a wrong result elsewhere"}})
 				}
 			}
 		}
 	}
+}
+
+// employs reports whether one of the workers has taken part in the job.
+func (j *Job) employs(workers map[cloudcrowd.WorkerID]cloudcrowd.Time) bool {
+	for w := range workers {
+		if j.Workers[w] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // redoAfter starts the tasks of all stages that read the given one again, in a new round: what they read has changed.

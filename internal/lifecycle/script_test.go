@@ -114,6 +114,18 @@ func (w *world) command(words, more []string) string {
 			s.Records[cloudcrowd.WorkerID("U"+name)] = &cloudcrowd.Record{Valid: o.number("valid", 0), Streak: o.number("streak", o.number("valid", 0)), Invalid: o.number("invalid", 0), LastInvalid: w.now}
 		}
 		return ""
+	case "elsewhere": // what another shard says of a worker
+		id := cloudcrowd.WorkerID("U" + name)
+		r := cloudcrowd.Record{Valid: o.number("valid", 0), Streak: o.number("streak", o.number("valid", 0)), Invalid: o.number("invalid", 0)}
+		if r.Invalid > 0 {
+			r.LastInvalid = w.now
+		}
+		w.elsewhere[id] = r
+		return w.print(w.decide(func(d *Decider) {
+			if r.Invalid > 0 {
+				d.Recheck(map[cloudcrowd.WorkerID]cloudcrowd.Time{id: r.LastInvalid})
+			}
+		}))
 	case "lottery":
 		w.lottery = fixed(o.real("at", 0.9))
 		return ""

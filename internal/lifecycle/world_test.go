@@ -24,21 +24,22 @@ type failer interface {
 // world drives the core by single decisions and holds after each what must always hold: Check finds nothing, the encoded events replayed on a twin give the
 // same bytes, transfers balance, and no attempt is leased whose inputs are not there.
 type world struct {
-	t       failer
-	state   *State
-	twin    *State // replays what was committed
-	old     *State // replays too, but starts from a snapshot now and then
-	book    *ledger.Book
-	now     cloudcrowd.Time
-	lottery fixed
-	workers map[string]*scheduler.Worker
-	names   map[cloudcrowd.WorkerID]string
-	truth   map[cloudcrowd.AttemptID]string // honest output, by what the attempt was given when it was leased
-	moves   map[move]bool
-	last    cloudcrowd.JobID
-	jobs    map[string]cloudcrowd.JobID
-	retire  bool // the deciding state drops what it can now and then
-	light   bool // skip what costs time on large jobs
+	t         failer
+	state     *State
+	twin      *State // replays what was committed
+	old       *State // replays too, but starts from a snapshot now and then
+	book      *ledger.Book
+	now       cloudcrowd.Time
+	lottery   fixed
+	workers   map[string]*scheduler.Worker
+	names     map[cloudcrowd.WorkerID]string
+	elsewhere map[cloudcrowd.WorkerID]cloudcrowd.Record
+	truth     map[cloudcrowd.AttemptID]string // honest output, by what the attempt was given when it was leased
+	moves     map[move]bool
+	last      cloudcrowd.JobID
+	jobs      map[string]cloudcrowd.JobID
+	retire    bool // the deciding state drops what it can now and then
+	light     bool // skip what costs time on large jobs
 }
 
 // move is one observed change of state.
@@ -54,7 +55,7 @@ func (f *fixed) Uint64() uint64 {
 
 func newWorld(t failer) *world {
 	return &world{t: t, state: NewState(0), twin: NewState(0), old: NewState(0), book: ledger.NewBook(), now: cloudcrowd.TimeOf(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), lottery: 0.9,
-		workers: map[string]*scheduler.Worker{}, names: map[cloudcrowd.WorkerID]string{}, truth: map[cloudcrowd.AttemptID]string{}, moves: map[move]bool{}, jobs: map[string]cloudcrowd.JobID{}}
+		workers: map[string]*scheduler.Worker{}, names: map[cloudcrowd.WorkerID]string{}, elsewhere: map[cloudcrowd.WorkerID]cloudcrowd.Record{}, truth: map[cloudcrowd.AttemptID]string{}, moves: map[move]bool{}, jobs: map[string]cloudcrowd.JobID{}}
 }
 
 var testPrices = cloudcrowd.Prices{CoreSecond: 1000, Minimum: 1, FeePercent: 10}
@@ -62,7 +63,7 @@ var testPrices = cloudcrowd.Prices{CoreSecond: 1000, Minimum: 1, FeePercent: 10}
 // decide runs one decision as a batch of its own and returns its events.
 func (w *world) decide(f func(*Decider)) []Event {
 	w.t.Helper()
-	d := &Decider{State: w.state, At: w.now, Rand: rand.New(&w.lottery), Prices: testPrices, Operator: "admin"}
+	d := &Decider{State: w.state, At: w.now, Rand: rand.New(&w.lottery), Prices: testPrices, Operator: "admin", Elsewhere: w.elsewhere}
 	f(d)
 	w.commit(d)
 	return d.Events

@@ -43,6 +43,7 @@ type loop struct {
 	expired  cloudcrowd.Time // when leases were last looked over
 	meter    meter
 	scratch  []lifecycle.Event // of the batch before, to be used again
+	others   others
 
 	clock   cloudcrowd.Time // see now
 	reading cloudcrowd.Time // of the server's clock, when it was last looked at
@@ -89,6 +90,7 @@ func newLoop(ctx context.Context, m *Manager) (*loop, error) {
 	m.feed.base = describe(m.cfg.Shard, head.Seq)
 	l.snapped = l.now()
 	l.rebuildHeld()
+	l.ask(ctx)
 	return l, nil
 }
 
@@ -358,7 +360,7 @@ func (l *loop) fail(batch []command, err error) {
 
 // decide runs the commands of a batch, then everything time brings, then placement.
 func (l *loop) decide(batch []command) *lifecycle.Decider {
-	d := &lifecycle.Decider{State: l.st, At: l.now(), Rand: l.rand, Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator, Events: l.scratch[:0]}
+	d := &lifecycle.Decider{State: l.st, At: l.now(), Rand: l.rand, Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator, Elsewhere: l.others.known, Events: l.scratch[:0]}
 	for i := range batch {
 		if batch[i].decide != nil {
 			batch[i].err = batch[i].decide(l, d)
@@ -507,6 +509,7 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 		}
 	}
 	l.send()
+	l.learn(d.At)
 	if len(d.Events) > 0 || len(batch) == 0 { // a quiet tick too: what could not be done before is tried again
 		l.performAll()
 	}

@@ -60,10 +60,11 @@ type Config struct {
 	Prices    cloudcrowd.Prices
 	Operator  cloudcrowd.AccountID // owner of house machines
 	Shard     int
-	Shards    int                                       // of the store: a job's id says which of them it belongs to; 0: 1
-	Take      func(context.Context) (store.Head, error) // takes the shard over; nil: Store.Acquire
-	Hungry    func(bool)                                // is told when work begins or ceases to wait that no worker has room for; must not block. nil: nobody is
-	Owns      func() bool                               // whether nobody else can have taken the shard over yet; nil: always. Without it nothing is read from memory
+	Shards    int                                              // of the store: a job's id says which of them it belongs to; 0: 1
+	Take      func(context.Context) (store.Head, error)        // takes the shard over; nil: Store.Acquire
+	Hungry    func(bool)                                       // is told when work begins or ceases to wait that no worker has room for; must not block. nil: nobody is
+	Records   func(context.Context) ([]store.RecordRow, error) // of workers in all shards, not much older than they are in the store; nil: Store.Records
+	Owns      func() bool                                      // whether nobody else can have taken the shard over yet; nil: always. Without it nothing is read from memory
 	LeaseTTL  time.Duration
 	Heartbeat time.Duration
 	GoneGrace time.Duration // how long a disconnected worker keeps its leases
@@ -146,6 +147,9 @@ func New(cfg Config) *Manager {
 	}
 	if cfg.Take == nil {
 		cfg.Take = func(ctx context.Context) (store.Head, error) { return cfg.Store.Acquire(ctx, cfg.Shard) }
+	}
+	if cfg.Records == nil {
+		cfg.Records = cfg.Store.Records
 	}
 	if cfg.Perform == nil {
 		cfg.Perform = func(work func()) { go work() }

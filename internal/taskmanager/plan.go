@@ -39,7 +39,7 @@ func (m *Manager) plan(ctx context.Context, account cloudcrowd.AccountID, spec *
 	err = m.view(ctx, func(l *loop) {
 		owners := map[cloudcrowd.AccountID]bool{}
 		for _, w := range l.open() {
-			if verify.Exiled(l.st.Record(w.ID), l.now()) {
+			if verify.Exiled(l.record(w.ID), l.now()) {
 				continue
 			}
 			c.workers++

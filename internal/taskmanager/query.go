@@ -464,7 +464,7 @@ func (l *loop) status(s *cloudcrowd.ServerStatus) {
 			s.Slots += v.sched.Slots
 			s.SlotsBusy += min(len(v.sched.Held), v.sched.Slots)
 		}
-		if rec := l.st.Record(w); verify.Exiled(rec, now) {
+		if rec := l.record(w); verify.Exiled(rec, now) {
 			s.Attention = append(s.Attention, fmt.Sprintf("worker %s is distrusted: %s", l.m.name(w), plural(rec.Invalid, "of its results was refused", "of its results were refused")))
 		}
 	}
