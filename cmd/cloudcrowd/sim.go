@@ -26,8 +26,8 @@ it: the same seed does the same again. Ends with status 8 if a seed failed.
 Profiles: calm, where nothing goes wrong; stormy, a bad network and workers
 that come and go; hostile, workers that lie, collude and grab; crashy, servers
 that die anywhere, fight over the shard, and have bad disks and clocks;
-overload, more work than crowd, disk and purses can bear; all, one after the
-other.
+servers, up to three of them that share up to three shards; overload, more
+work than crowd, disk and purses can bear; all, one after the other.
 
 With --workflow, replays recorded scientific workflows in WfFormat
 (https://wfcommons.org), packed by gzip or not, over a crowd: workers of

@@ -10,16 +10,22 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
-// audit follows the journal as a second reader: it replays every row by itself, forgets nothing, and holds the invariants after each.
+// audit follows the journals as a second reader: it replays every row by itself, forgets nothing, and holds the invariants after each, over all shards together.
 type audit struct {
 	w       *world
-	state   *lifecycle.State
-	book    *ledger.Book
-	seq     int64
-	epoch   int64
+	shards  []*journal
+	book    *ledger.Book         // of all shards, in the order of their commits
 	settled map[settlement]int32 // canonical attempts, by task and round
 	paid    map[cloudcrowd.AttemptID]bool
 	keys    map[string]bool // of credits issued
+}
+
+// journal is how far the audit has read one.
+type journal struct {
+	number int
+	state  *lifecycle.State
+	seq    int64
+	epoch  int64
 }
 
 type settlement struct {
@@ -34,8 +40,18 @@ const (
 )
 
 func newAudit(w *world) *audit {
-	return &audit{w: w, state: lifecycle.NewState(0), book: ledger.NewBook(), settled: map[settlement]int32{}, paid: map[cloudcrowd.AttemptID]bool{}, keys: map[string]bool{}}
+	a := &audit{w: w, book: ledger.NewBook(), settled: map[settlement]int32{}, paid: map[cloudcrowd.AttemptID]bool{}, keys: map[string]bool{}}
+	for shard := range w.shards {
+		a.shards = append(a.shards, &journal{number: shard, state: lifecycle.NewState(shard)})
+	}
+	return a
 }
+
+// of is the state of the shard a job belongs to.
+func (a *audit) of(id cloudcrowd.JobID) *lifecycle.State { return a.shards[a.w.shardOf(id)].state }
+
+// job is a job's state by the journal; nil if it is not in it.
+func (a *audit) job(id cloudcrowd.JobID) *lifecycle.Job { return a.of(id).Jobs[id] }
 
 // check reads what was committed since the last call.
 func (a *audit) check() error {
@@ -44,35 +60,40 @@ func (a *audit) check() error {
 	if err != nil {
 		return err
 	}
-	if heads[0].Seq < a.seq {
-		return fmt.Errorf("the journal ended at row %d, now it ends at %d", a.seq, heads[0].Seq)
+	for _, j := range a.shards {
+		if head := heads[j.number]; head.Seq < j.seq {
+			return fmt.Errorf("the journal of shard %d ended at row %d, now it ends at %d", j.number, j.seq, head.Seq)
+		}
+		if err := a.w.store.Rows(ctx, j.number, j.seq, func(row store.Row) error { return a.row(j, row) }); err != nil {
+			return fmt.Errorf("shard %d: %w", j.number, err)
+		}
 	}
-	return a.w.store.Rows(ctx, 0, a.seq, a.row)
+	return nil
 }
 
 // row replays one row.
-func (a *audit) row(row store.Row) error {
+func (a *audit) row(j *journal, row store.Row) error {
 	var out lifecycle.Out
-	events, err := a.state.Replay(row.Seq, row.At, row.Events, &out)
+	events, err := j.state.Replay(row.Seq, row.At, row.Events, &out)
 	if err != nil {
 		return err
 	}
-	if row.Seq != a.seq+1 || row.Epoch < a.epoch || row.Count != len(events) {
-		return fmt.Errorf("row %d of epoch %d with %d events follows row %d of epoch %d, and has %d events", row.Seq, row.Epoch, row.Count, a.seq, a.epoch, len(events))
+	if row.Seq != j.seq+1 || row.Epoch < j.epoch || row.Count != len(events) {
+		return fmt.Errorf("row %d of epoch %d with %d events follows row %d of epoch %d, and has %d events", row.Seq, row.Epoch, row.Count, j.seq, j.epoch, len(events))
 	}
-	a.seq, a.epoch = row.Seq, row.Epoch
-	transfers := out.Money.Transfers(0, row.Seq, row.At)
+	j.seq, j.epoch = row.Seq, row.Epoch
+	transfers := out.Money.Transfers(j.number, row.Seq, row.At)
 	if err := a.book.Apply(out.Money.Place, transfers, out.Money.End); err != nil {
 		return fmt.Errorf("row %d: ledger: %w", row.Seq, err)
 	}
 	if s := a.book.Sum(); s != 0 {
 		return fmt.Errorf("row %d: the ledger sums to %d", row.Seq, s)
 	}
-	touched, err := a.events(events, out)
+	touched, err := a.events(j, events, out)
 	if err != nil {
 		return fmt.Errorf("row %d: %w", row.Seq, err)
 	}
-	if err := a.jobs(row.Seq, touched); err != nil {
+	if err := a.jobs(j, touched); err != nil {
 		return fmt.Errorf("row %d: %w", row.Seq, err)
 	}
 	if err := a.money(row.Seq, transfers, out); err != nil {
@@ -82,12 +103,15 @@ func (a *audit) row(row store.Row) error {
 }
 
 // events holds what concerns single facts: tasks settle once a round, only accepted results are paid, and once.
-func (a *audit) events(events []lifecycle.Event, out lifecycle.Out) (touched map[cloudcrowd.JobID]bool, err error) {
+func (a *audit) events(journal *journal, events []lifecycle.Event, out lifecycle.Out) (touched map[cloudcrowd.JobID]bool, err error) {
 	touched = map[cloudcrowd.JobID]bool{}
 	for _, ev := range events {
 		switch {
 		case ev.JobSubmitted != nil:
 			touched[ev.JobSubmitted.Job] = true
+			if home := a.w.shardOf(ev.JobSubmitted.Job); home != journal.number {
+				return nil, fmt.Errorf("job %s is of shard %d", ev.JobSubmitted.Job, home)
+			}
 		case ev.TaskCarved != nil:
 			touched[ev.TaskCarved.Task.Job] = true
 		case ev.AttemptLeased != nil:
@@ -98,14 +122,14 @@ func (a *audit) events(events []lifecycle.Event, out lifecycle.Out) (touched map
 			touched[ev.AttemptEnded.ID.Task.Job] = true
 		case ev.TaskDone != nil:
 			id := ev.TaskDone.Task
-			_, _, t := a.state.FindTask(id)
+			_, _, t := journal.state.FindTask(id)
 			key := settlement{id, t.Round}
 			if n, ok := a.settled[key]; ok {
 				return nil, fmt.Errorf("task %s was settled twice (attempts %d and %d)", id, n, ev.TaskDone.Canonical)
 			}
 			a.settled[key] = ev.TaskDone.Canonical
 		case ev.TaskReopened != nil && !ev.TaskReopened.Redo: // the same round is judged again
-			_, _, t := a.state.FindTask(ev.TaskReopened.Task)
+			_, _, t := journal.state.FindTask(ev.TaskReopened.Task)
 			delete(a.settled, settlement{ev.TaskReopened.Task, t.Round})
 		case ev.CreditsIssued != nil:
 			key := ev.CreditsIssued.Key
@@ -127,7 +151,7 @@ func (a *audit) events(events []lifecycle.Event, out lifecycle.Out) (touched map
 			return nil, fmt.Errorf("attempt %s was paid twice", c.Attempt)
 		}
 		a.paid[c.Attempt] = true
-		_, _, _, at := a.state.Find(c.Attempt)
+		_, _, _, at := journal.state.Find(c.Attempt)
 		if at == nil || at.State != cloudcrowd.AttemptAccepted && at.State != cloudcrowd.AttemptFailed {
 			return nil, fmt.Errorf("attempt %s was paid without an accepted result", c.Attempt)
 		}
@@ -136,22 +160,22 @@ func (a *audit) events(events []lifecycle.Event, out lifecycle.Out) (touched map
 }
 
 // jobs recomputes the jobs that a row concerned.
-func (a *audit) jobs(seq int64, touched map[cloudcrowd.JobID]bool) error {
-	if seq%checkEvery == 0 {
-		if bad := a.state.Check(); len(bad) > 0 {
+func (a *audit) jobs(j *journal, touched map[cloudcrowd.JobID]bool) error {
+	if j.seq%checkEvery == 0 {
+		if bad := j.state.Check(); len(bad) > 0 {
 			return fmt.Errorf("%s (of %d)", bad[0], len(bad))
 		}
 		return nil
 	}
 	for id := range touched {
 		tasks := 0
-		for _, st := range a.state.Jobs[id].Stages {
+		for _, st := range j.state.Jobs[id].Stages {
 			tasks += len(st.Tasks)
 		}
 		if tasks > checkTasks {
 			continue
 		}
-		if bad := a.state.Jobs[id].Check(); len(bad) > 0 {
+		if bad := j.state.Jobs[id].Check(); len(bad) > 0 {
 			return fmt.Errorf("%s (of %d)", bad[0], len(bad))
 		}
 	}
@@ -221,14 +245,14 @@ func (a *audit) money(seq int64, transfers []cloudcrowd.Transfer, out lifecycle.
 // The promises: what a server has said must be in the journal at that moment.
 
 func (a *audit) submitted(id cloudcrowd.JobID) error {
-	if a.state.Jobs[id] == nil {
+	if a.job(id) == nil {
 		return fmt.Errorf("job %s was acknowledged and is not in the journal", id)
 	}
 	return nil
 }
 
 func (a *audit) cancelled(id cloudcrowd.JobID) error {
-	if j := a.state.Jobs[id]; j == nil || !j.State.Ended() {
+	if j := a.job(id); j == nil || !j.State.Ended() {
 		return fmt.Errorf("the end of job %s was acknowledged and is not in the journal", id)
 	}
 	return nil
@@ -244,7 +268,7 @@ func (a *audit) issued(key string) error {
 // acknowledged holds that the journal knows how each attempt ended whose result a worker is told to forget.
 func (a *audit) acknowledged(acks []cloudcrowd.AttemptID) error {
 	for _, id := range acks {
-		if _, _, _, at := a.state.Find(id); at == nil || at.State == cloudcrowd.AttemptLeased {
+		if _, _, _, at := a.of(id.Task.Job).Find(id); at == nil || at.State == cloudcrowd.AttemptLeased {
 			return fmt.Errorf("the result of attempt %s was acknowledged and is not in the journal", id)
 		}
 	}

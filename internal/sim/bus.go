@@ -35,10 +35,15 @@ func (w *world) carry(cut bool, deliver func()) {
 	}
 }
 
-// up sends a message to all servers.
+// up sends a message to all servers: to each what concerns its shard.
 func (k *worker) up(m cloudcrowd.Up) {
 	w := k.w
+	parts := k.split(m)
 	for _, s := range w.servers {
+		m := parts[s.shard]
+		if m.Hello == nil && m.Beat == nil && len(m.Reports) == 0 {
+			continue
+		}
 		w.carry(w.now.Before(k.upCut) || w.now.Before(s.upCut), func() {
 			copied := m
 			copied.Reports = slices.Clone(m.Reports)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -13,12 +14,17 @@ import (
 
 // disk is the state of what the servers' stores share.
 type disk struct {
-	epoch    int64     // the newest given out
-	slow     time.Time // until then
-	full     time.Time // likewise
-	flipped  bool      // a bit of snapshot or journal
-	snapshot bool      // the snapshot's
-	row      int64     // else this row's
+	slow   time.Time // until then
+	full   time.Time // likewise
+	shards []shardDisk
+}
+
+// shardDisk is the state of one shard on it.
+type shardDisk struct {
+	epoch    int64 // the newest given out
+	flipped  bool  // a bit of snapshot or journal
+	snapshot bool  // the snapshot's
+	row      int64 // else this row's
 }
 
 func (w *world) slowDisk() {
@@ -54,39 +60,41 @@ func (w *world) writable() error {
 	return nil
 }
 
-// damage flips a bit of what a server that starts has to read. It must refuse to serve; then the bit is mended, as from a backup.
-func (w *world) damage() {
-	if w.disk.flipped || !w.faulty(w.p.Damage) {
+// damage flips a bit of what a server that starts has to read of a shard. It must refuse to serve; then the bit is mended, as from a backup.
+func (w *world) damage(shard int) {
+	d := &w.disk.shards[shard]
+	opening := slices.ContainsFunc(w.servers, func(s *server) bool { return s.shard == shard && !s.opened }) // it may have read what is flipped now
+	if d.flipped || !w.faulty(w.p.Damage) || opening {
 		return
 	}
 	heads, _ := w.store.ShardList(context.Background()) // memory: cannot fail
-	head := heads[0]
+	head := heads[shard]
 	switch {
 	case head.Seq > head.SnapshotSeq && w.chance(0.5):
-		w.disk.snapshot, w.disk.row = false, head.SnapshotSeq+1+w.rand.Int64N(head.Seq-head.SnapshotSeq)
+		d.snapshot, d.row = false, head.SnapshotSeq+1+w.rand.Int64N(head.Seq-head.SnapshotSeq)
 	case head.SnapshotSeq > 0:
-		w.disk.snapshot = true
+		d.snapshot = true
 	default:
 		return
 	}
-	w.disk.flipped = true
-	w.flip()
+	d.flipped = true
+	w.flip(shard)
 	w.count(Flipped)
-	w.tracef("a bit has flipped (snapshot %v, row %d)", w.disk.snapshot, w.disk.row)
+	w.tracef("a bit of shard %d has flipped (snapshot %v, row %d)", shard, d.snapshot, d.row)
 }
 
-func (w *world) flip() {
-	if w.disk.snapshot {
-		w.store.FlipSnapshot(0)
+func (w *world) flip(shard int) {
+	if d := w.disk.shards[shard]; d.snapshot {
+		w.store.FlipSnapshot(shard)
 	} else {
-		w.store.FlipRow(0, w.disk.row)
+		w.store.FlipRow(shard, d.row)
 	}
 }
 
-func (w *world) repair() {
-	if w.disk.flipped {
-		w.disk.flipped = false
-		w.flip()
+func (w *world) repair(shard int) {
+	if d := &w.disk.shards[shard]; d.flipped {
+		d.flipped = false
+		w.flip(shard)
 	}
 }
 
@@ -98,23 +106,47 @@ type handle struct {
 
 // Acquire implements store.Shards.
 func (h *handle) Acquire(ctx context.Context, shard int) (store.Head, error) {
-	h.s.sleep(h.s.w.latency())
-	h.s.point("before it takes the shard")
-	if err := h.s.w.writable(); err != nil {
+	return h.take(shard, func() (store.Head, error) { return h.Store.Acquire(ctx, shard) })
+}
+
+// Claim implements store.Shards.
+func (h *handle) Claim(ctx context.Context, shard int, owner string, seen int64) (store.Head, error) {
+	return h.take(shard, func() (store.Head, error) { return h.Store.Claim(ctx, shard, owner, seen) })
+}
+
+func (h *handle) take(shard int, take func() (store.Head, error)) (store.Head, error) {
+	s, w := h.s, h.s.w
+	s.sleep(w.latency())
+	s.point("before it takes the shard")
+	if err := w.writable(); err != nil {
 		return store.Head{}, err
 	}
-	head, err := h.Store.Acquire(ctx, shard)
+	head, err := take()
 	if err != nil {
 		return head, err
 	}
-	if head.Epoch <= h.s.w.disk.epoch {
-		h.s.w.fail(fmt.Errorf("epoch %d was given out again", head.Epoch))
+	d := &w.disk.shards[shard]
+	if head.Epoch <= d.epoch {
+		w.fail(fmt.Errorf("epoch %d of shard %d was given out again", head.Epoch, shard))
 	}
-	h.s.epoch, h.s.w.disk.epoch = head.Epoch, head.Epoch
-	h.s.w.tracef("server %d has epoch %d at row %d", h.s.n, head.Epoch, head.Seq)
-	h.s.sleep(h.s.w.latency())
-	h.s.point("after it took the shard")
+	s.epoch, d.epoch = head.Epoch, head.Epoch
+	w.tracef("server %d has epoch %d of shard %d at row %d", s.n, head.Epoch, shard, head.Seq)
+	s.sleep(w.latency())
+	s.point("after it took the shard")
 	return head, nil
+}
+
+// Release implements store.Shards.
+func (h *handle) Release(ctx context.Context, shard int, epoch int64) error {
+	h.s.sleep(h.s.w.latency())
+	h.s.point("before it gives its shard away")
+	if err := h.s.w.writable(); err != nil {
+		return err
+	}
+	err := h.Store.Release(ctx, shard, epoch)
+	h.s.w.tracef("server %d gives shard %d away: %v", h.s.n, shard, err)
+	h.s.point("after it gave its shard away")
+	return err
 }
 
 // ShardList implements store.Shards.
@@ -133,17 +165,20 @@ func (h *handle) Commit(ctx context.Context, b store.Batch) error {
 	switch {
 	case errors.Is(err, store.ErrFenced):
 		w.count(Fenced)
-		w.tracef("server %d is fenced: epoch %d, row %d", s.n, b.Epoch, b.Seq)
+		w.tracef("server %d is fenced: epoch %d, row %d/%d", s.n, b.Epoch, b.Shard, b.Seq)
 	case err == nil:
 		w.report.Commits++
+		if w.several() {
+			fmt.Fprintf(w.commits, "%d ", b.Shard)
+		}
 		fmt.Fprintf(w.commits, "%d %d %d %d\n", b.Seq, b.Epoch, b.At, b.Count)
 		w.commits.Write(b.Events)
-		w.tracef("server %d commits row %d: %d events", s.n, b.Seq, b.Count)
-		if b.Epoch != w.disk.epoch {
-			w.fail(fmt.Errorf("row %d was written under epoch %d, the shard's is %d", b.Seq, b.Epoch, w.disk.epoch))
+		w.tracef("server %d commits row %d/%d: %d events", s.n, b.Shard, b.Seq, b.Count)
+		if newest := w.disk.shards[b.Shard].epoch; b.Epoch != newest {
+			w.fail(fmt.Errorf("row %d/%d was written under epoch %d, the shard's is %d", b.Shard, b.Seq, b.Epoch, newest))
 		}
 	default:
-		w.tracef("server %d could not commit row %d: %v", s.n, b.Seq, err)
+		w.tracef("server %d could not commit row %d/%d: %v", s.n, b.Shard, b.Seq, err)
 	}
 	if w.broken == nil {
 		if bad := w.book.check(); bad != nil {
@@ -166,7 +201,7 @@ func (h *handle) SaveSnapshot(ctx context.Context, shard int, epoch, seq int64, 
 		return err
 	}
 	err := h.Store.SaveSnapshot(ctx, shard, epoch, seq, state)
-	h.s.w.tracef("server %d saves a snapshot at row %d: %v", h.s.n, seq, err)
+	h.s.w.tracef("server %d saves a snapshot at row %d/%d: %v", h.s.n, shard, seq, err)
 	h.s.point("after its snapshot was written")
 	return err
 }

@@ -31,8 +31,10 @@ func (w *world) settle() error {
 	if w.p.MaxWrong == 0 && w.report.Wrong > 0 {
 		return fmt.Errorf("%d of %d accepted results are wrong", w.report.Wrong, w.report.Tasks)
 	}
-	if bad := w.book.state.Check(); len(bad) > 0 {
-		return errors.New(bad[0])
+	for _, j := range w.book.shards {
+		if bad := j.state.Check(); len(bad) > 0 {
+			return errors.New(bad[0])
+		}
 	}
 	if holds, err := w.store.Holds(context.Background(), cloudcrowd.HoldPending); err != nil || len(holds) > 0 {
 		return fmt.Errorf("%d holds are still pending (%w)", len(holds), err)
@@ -41,7 +43,7 @@ func (w *world) settle() error {
 }
 
 func (w *world) outcome(j *job) error {
-	state := w.book.state.Jobs[j.id]
+	state := w.book.job(j.id)
 	if j.refused {
 		if state != nil {
 			return fmt.Errorf("job %s was refused and is in the journal", j.id)
@@ -95,21 +97,26 @@ func (w *world) reopen() error {
 		s.stop()
 	}
 	w.servers = nil
-	w.repair() // of what the last server to start was about to be refused
-	m := taskmanager.New(taskmanager.Config{Store: w.store, Blobs: w.blobs, Courier: silent{}, Signer: signer{}, Operator: operator, Now: w.latest, Seed: new([32]byte),
-		Perform: func(func()) {}, Unpaused: true, Merge: merged})
-	ctx := context.Background()
-	if err := m.Open(ctx); err != nil {
-		return fmt.Errorf("the store cannot be opened at the end: %w", err)
-	}
-	if err := w.same(m.State()); err != nil {
-		return err
+	var managers []*taskmanager.Manager
+	for shard := range w.shards {
+		w.repair(shard) // of what the last server to start was about to be refused
+		m := taskmanager.New(taskmanager.Config{Store: w.store, Blobs: w.blobs, Courier: silent{}, Signer: signer{}, Operator: operator, Now: w.latest, Seed: new([32]byte),
+			Shard: shard, Shards: w.shards, Perform: func(func()) {}, Unpaused: true, Merge: merged})
+		if err := m.Open(context.Background()); err != nil {
+			return fmt.Errorf("shard %d cannot be opened at the end: %w", shard, err)
+		}
+		if err := w.same(shard, m.State()); err != nil {
+			return fmt.Errorf("shard %d: %w", shard, err)
+		}
+		managers = append(managers, m)
 	}
 	w.disk.full = w.now
-	if err := m.Step(ctx); err != nil {
-		return err
+	for _, m := range managers {
+		if err := m.Step(context.Background()); err != nil {
+			return err
+		}
 	}
-	return w.tables(m)
+	return w.tables(managers)
 }
 
 func (w *world) latest() time.Time { return w.now.Add(100 * w.p.Jump) }
@@ -121,8 +128,8 @@ type silent struct{}
 func (silent) Send(cloudcrowd.WorkerID, cloudcrowd.Down) error { return nil }
 
 // same compares a server's memory with the audit's. A server forgets jobs that have ended long ago.
-func (w *world) same(got *lifecycle.State) error {
-	want := w.book.state
+func (w *world) same(shard int, got *lifecycle.State) error {
+	want := w.book.shards[shard].state
 	if got.Seq != want.Seq {
 		return fmt.Errorf("a restarted server is at row %d, the journal ends at %d", got.Seq, want.Seq)
 	}
@@ -160,14 +167,37 @@ func encoded(j *lifecycle.Job) ([]byte, error) {
 }
 
 // tables derives what the readable tables should hold from the journal, from its first row, and compares.
-func (w *world) tables(m *taskmanager.Manager) error {
+func (w *world) tables(managers []*taskmanager.Manager) error {
 	ctx := context.Background()
-	if to, err := w.store.ProjectedTo(ctx, 0); err != nil || to != w.book.seq {
-		return fmt.Errorf("the tables end at row %d, the journal at %d (%w)", to, w.book.seq, err)
-	}
 	should := rows{}
-	state := lifecycle.NewState(0)
-	err := w.store.Rows(ctx, 0, 0, func(row store.Row) error {
+	for shard, m := range managers {
+		if to, err := w.store.ProjectedTo(ctx, shard); err != nil || to != w.book.shards[shard].seq {
+			return fmt.Errorf("the tables of shard %d end at row %d, the journal at %d (%w)", shard, to, w.book.shards[shard].seq, err)
+		}
+		if err := w.derive(shard, m, should); err != nil {
+			return err
+		}
+	}
+	is := rows{}
+	for _, j := range w.jobs {
+		if err := w.stored(is, j.id); err != nil {
+			return err
+		}
+	}
+	records, err := w.store.Records(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range records {
+		is.put(fmt.Sprintf("record in shard %d of", v.Shard), v.Worker, v)
+	}
+	return should.equal(is)
+}
+
+// derive collects what the tables should hold of one shard.
+func (w *world) derive(shard int, m *taskmanager.Manager, should rows) error {
+	state := lifecycle.NewState(shard)
+	return w.store.Rows(context.Background(), shard, 0, func(row store.Row) error {
 		var out lifecycle.Out
 		if _, err := state.Replay(row.Seq, row.At, row.Events, &out); err != nil {
 			return err
@@ -187,27 +217,11 @@ func (w *world) tables(m *taskmanager.Manager) error {
 			should.put("charge of", v.Attempt, v)
 		}
 		for _, v := range p.Records {
-			should.put("record of", v.Worker, v)
+			v.Shard = shard
+			should.put(fmt.Sprintf("record in shard %d of", shard), v.Worker, v)
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	is := rows{}
-	for _, j := range w.jobs {
-		if err := w.stored(is, j.id); err != nil {
-			return err
-		}
-	}
-	records, err := w.store.Records(ctx)
-	if err != nil {
-		return err
-	}
-	for _, v := range records {
-		is.put("record of", v.Worker, v)
-	}
-	return should.equal(is)
 }
 
 // stored reads a job's rows.

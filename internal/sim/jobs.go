@@ -9,6 +9,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 )
 
@@ -64,7 +65,12 @@ func (w *world) populate() {
 	jobs := w.between(w.p.Jobs)
 	for i := range jobs {
 		j := &job{key: fmt.Sprint("job", i), account: cloudcrowd.AccountID(fmt.Sprintf("requester%d", i%3))}
-		j.id = cloudcrowd.NewJobID(epoch.Add(time.Duration(i)*time.Second), w.rand.Uint32())
+		for {
+			j.id = cloudcrowd.NewJobID(epoch.Add(time.Duration(i)*time.Second), w.rand.Uint32())
+			if w.shards == 1 || w.shardOf(j.id) == store.ShardOfKey(string(j.account)+"\x00"+j.key, w.shards) { // where its submission is decided
+				break
+			}
+		}
 		j.spec = w.spec(i, j, large)
 		if w.p.Poor && w.chance(0.2) {
 			j.account = "poor"
@@ -74,10 +80,10 @@ func (w *world) populate() {
 	}
 }
 
-// ask queues a decision at a server; job is the one it submits, if it does. Not acknowledged means asked again, of any server, for as long as it takes: what a request asks for carries a key.
-func (w *world) ask(job cloudcrowd.JobID, decide func(*lifecycle.Decider) error, answered func(error) bool) {
-	again := func() { w.after(w.upTo(2*time.Second), func() { w.ask(job, decide, answered) }) }
-	s := w.some()
+// ask queues a decision at a server of a shard; job is the one it submits, if it does. Not acknowledged means asked again, of any server, for as long as it takes: what a request asks for carries a key.
+func (w *world) ask(shard func() int, job cloudcrowd.JobID, decide func(*lifecycle.Decider) error, answered func(error) bool) {
+	again := func() { w.after(w.upTo(2*time.Second), func() { w.ask(shard, job, decide, answered) }) }
+	s := w.of(shard())
 	if s == nil {
 		again()
 		return
@@ -112,7 +118,7 @@ func (w *world) final(err error, what string, id any) bool {
 
 // issue gives an account credits: the key makes it happen once.
 func (w *world) issue(account cloudcrowd.AccountID, amount cloudcrowd.Credits, key string) {
-	w.ask("", func(d *lifecycle.Decider) error {
+	w.ask(func() int { return w.shardOfKey(account, key) }, "", func(d *lifecycle.Decider) error {
 		_, err := d.Issue(account, amount, operator, "simulated", key)
 		return err
 	}, func(err error) bool {
@@ -132,7 +138,8 @@ func (w *world) promise(err error) {
 }
 
 func (w *world) submit(j *job) {
-	w.ask(j.id, func(d *lifecycle.Decider) error {
+	home := func() int { return w.homeOf(j.id) }
+	w.ask(home, j.id, func(d *lifecycle.Decider) error {
 		id, err := d.Submit(j.id, j.account, j.key, j.spec)
 		if err == nil && id != j.id {
 			w.fail(fmt.Errorf("key %s made job %s, not %s", j.key, id, j.id))
@@ -152,7 +159,7 @@ func (w *world) submit(j *job) {
 }
 
 func (w *world) cancel(j *job) {
-	w.ask("", func(d *lifecycle.Decider) error { return d.Cancel(j.id, "changed his mind") }, func(err error) bool {
+	w.ask(func() int { return w.shardOf(j.id) }, "", func(d *lifecycle.Decider) error { return d.Cancel(j.id, "changed his mind") }, func(err error) bool {
 		if code := cloudcrowd.CodeOf(err); err != nil && code != cloudcrowd.Conflict && code != cloudcrowd.NotFound { // those two: it had ended before
 			return w.final(err, "cancel", j.id)
 		}
@@ -245,7 +252,7 @@ func (w *world) unfinished() string {
 			continue
 		}
 		text := fmt.Sprintf("%s (accepted %v", j.id, j.accepted)
-		if s := w.book.state.Jobs[j.id]; s != nil {
+		if s := w.book.job(j.id); s != nil {
 			for i, st := range s.Stages {
 				text += fmt.Sprintf("; %s %s %d/%d done, %d running, next %d", s.Spec.Stages[i].Name, st.State, st.Done, len(st.Tasks), st.Running, st.Next)
 			}

@@ -16,6 +16,7 @@ type planted struct {
 	forgetVoid bool // the rest of a hold is not given back when its job ends
 	recount    bool // a result that comes in again counts again
 	ackFirst   bool // a commit is acknowledged before it is on the disk
+	misroute   bool // a request with a key is taken to any shard
 }
 
 // commit writes a batch, with the planted defects of the store's caller.

@@ -18,6 +18,10 @@ func TestPlantedDefects(t *testing.T) {
 		{"the rest of a hold is not given back", "calm", planted{forgetVoid: true}, 2},
 		{"a late duplicate is accepted", "stormy", planted{recount: true}, 10},
 		{"a commit is acknowledged before it is written", "calm", planted{ackFirst: true}, 2},
+		{"the fencing check of several shards is skipped", "servers", planted{unfenced: true}, 40},
+		{"transfers of several shards are booked before the commit is known to succeed", "servers", planted{payFirst: true}, 10},
+		{"the rest of a hold of one of several shards is not given back", "servers", planted{forgetVoid: true}, 2},
+		{"what belongs to a shard is taken to another", "servers", planted{misroute: true}, 10},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

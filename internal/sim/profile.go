@@ -37,14 +37,16 @@ type Profile struct {
 	Reorder    float64       // messages that take up to a hundred times Delay, and so come after later ones
 	Partitions float64       // rate; some or all workers cut off from a server, one way or both
 
-	// Server.
-	Crashes   float64       // rate, at a random moment
-	CrashHere float64       // chance to die at each point between decision, commit and answer
-	Pauses    float64       // rate; frozen, and often replaced meanwhile: then it is the old one that wakes
-	Takeovers float64       // rate; a second server starts beside the first
-	Skew      time.Duration // clocks are off by up to so much
-	Jumps     float64       // rate at which a server's clock is set
-	Jump      time.Duration // back or forth, mostly by far less than this
+	// Servers. Where Servers is set, so many processes share so many shards; else there is one of each.
+	Servers, Shards [2]int        // least and most
+	Moves           float64       // rate at which a shard is given away
+	Crashes         float64       // rate, at a random moment
+	CrashHere       float64       // chance to die at each point between decision, commit and answer
+	Pauses          float64       // rate; frozen, and often replaced meanwhile: then it is the old one that wakes
+	Takeovers       float64       // rate; a second server starts beside the first
+	Skew            time.Duration // clocks are off by up to so much
+	Jumps           float64       // rate at which a server's clock is set
+	Jump            time.Duration // back or forth, mostly by far less than this
 
 	// Store.
 	Latency     time.Duration // of a commit
@@ -82,6 +84,13 @@ var Profiles = map[string]Profile{
 		Crashes: 1, CrashHere: 0.002, Pauses: 0.7, Takeovers: 0.7, Skew: 20 * time.Second, Jumps: 0.5, Jump: 3 * time.Hour,
 		Latency: 10 * time.Millisecond, SlowDisk: 0.5, FullDisk: 0.3, FailCommits: 0.01, LoseAnswers: 0.01, Damage: 0.1,
 		Faults: 5 * time.Minute, Limit: time.Hour, MaxWrong: 0.01},
+	"servers": {Name: "servers", Text: "one to three servers that share one to three shards: they die, freeze, give shards away and take them from each other",
+		Workers: [2]int{4, 12}, Large: 120, Jobs: [2]int{2, 6}, Lying: 0.1, LieRate: 0.3, Slow: 0.1, Vanishing: 0.1, Pausing: 0.1, Forgetful: 0.05,
+		Delay: 50 * time.Millisecond, Drop: 0.02, Duplicate: 0.03, Reorder: 0.02, Partitions: 0.3,
+		Servers: [2]int{1, 3}, Shards: [2]int{1, 3}, Moves: 3, Poor: true,
+		Crashes: 1, CrashHere: 0.001, Pauses: 0.7, Takeovers: 1, Skew: 20 * time.Second, Jumps: 0.5, Jump: 3 * time.Hour,
+		Latency: 10 * time.Millisecond, SlowDisk: 0.3, FullDisk: 0.2, FailCommits: 0.01, LoseAnswers: 0.01, Damage: 0.05,
+		Faults: 5 * time.Minute, Limit: 2 * time.Hour, MaxWrong: 0.01},
 	"overload": {Name: "overload", Text: "more work than the crowd, the disk and some purses can bear",
 		Workers: [2]int{FewestWorkers, 16}, Large: 100, Jobs: [2]int{3, 10}, Poor: true, Slow: 0.4, Greedy: 0.1, Vanishing: 0.1,
 		Delay: 200 * time.Millisecond, Drop: 0.02, Duplicate: 0.02, Reorder: 0.02, Crashes: 0.2, Latency: 40 * time.Millisecond, SlowDisk: 1, FullDisk: 0.2,

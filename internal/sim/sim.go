@@ -25,6 +25,8 @@ type Report struct {
 	Seed     uint64          `json:"seed"`
 	Profile  string          `json:"profile"`
 	Workers  int             `json:"workers"`
+	Servers  int             `json:"servers"` // processes, besides those that start beside another
+	Shards   int             `json:"shards"`
 	Events   int64           `json:"events"` // virtual events handled
 	Commits  int64           `json:"commits"`
 	Faults   map[Fault]int64 `json:"faults"` // injected, by kind
@@ -54,6 +56,8 @@ const (
 	CrashedHere  Fault = "server crashes between decision and answer"
 	Paused       Fault = "servers paused"
 	TookOver     Fault = "servers started beside another"
+	GaveAway     Fault = "shards given away"
+	ClaimLost    Fault = "claims that another server was ahead of"
 	Fenced       Fault = "commits of an old server refused"
 	ClockSet     Fault = "clocks set"
 	DiskSlow     Fault = "slow disk periods"
@@ -100,26 +104,30 @@ const operator cloudcrowd.AccountID = "admin"
 
 // world is everything of one run. One goroutine at a time touches it: its own, or a server's that it waits for.
 type world struct {
-	p        Profile
-	o        Options
-	rand     *rand.Rand
-	now      time.Time
-	agenda   agenda
-	order    int64
-	store    *memory.Store
-	disk     disk
-	blobs    *blobmemory.Store
-	servers  []*server // alive
-	started  int
-	starting bool
-	workers  map[cloudcrowd.WorkerID]*worker
-	list     []*worker
-	jobs     []*job
-	report   Report
-	commits  hash.Hash
-	mark     uint64 // hash of everything else
-	book     *audit
-	broken   error // the first broken invariant
+	p         Profile
+	o         Options
+	rand      *rand.Rand
+	now       time.Time
+	agenda    agenda
+	order     int64
+	store     *memory.Store
+	disk      disk
+	blobs     *blobmemory.Store
+	shards    int
+	servers   []*server            // alive
+	processes []*process           // alive, where there are several
+	lost      map[string]time.Time // when processes died last
+	hungry    []bool               // shards with work that no worker has room for, as their owners said last
+	started   int
+	starting  bool
+	workers   map[cloudcrowd.WorkerID]*worker
+	list      []*worker
+	jobs      []*job
+	report    Report
+	commits   hash.Hash
+	mark      uint64 // hash of everything else
+	book      *audit
+	broken    error // the first broken invariant
 }
 
 type event struct {
@@ -157,6 +165,12 @@ func newWorld(seed uint64, p Profile, o Options) *world {
 	w.report = Report{Seed: seed, Profile: p.Name, Faults: map[Fault]int64{}}
 	w.store = memory.New(memory.Options{Unfenced: o.planted.unfenced, PayFirst: o.planted.payFirst,
 		FailCommit: func(store.Batch) error { return w.writable() }})
+	w.shards, w.report.Servers = 1, 1
+	if w.several() {
+		w.shards, w.report.Servers = w.within(p.Shards), w.within(p.Servers)
+	}
+	w.report.Shards = w.shards
+	w.lost, w.hungry, w.disk.shards = map[string]time.Time{}, make([]bool, w.shards), make([]shardDisk, w.shards)
 	w.book = newAudit(w)
 	return w
 }
@@ -184,6 +198,9 @@ func (w *world) between(r [2]int) int {
 	n := r[1] - r[0] + 1
 	return r[0] + min(w.rand.IntN(n), w.rand.IntN(n))
 }
+
+// within draws a number.
+func (w *world) within(r [2]int) int { return r[0] + w.rand.IntN(r[1]-r[0]+1) }
 
 // after puts something on the agenda.
 func (w *world) after(d time.Duration, do func()) {
@@ -227,7 +244,11 @@ func (w *world) tracef(format string, args ...any) {
 
 func (w *world) run() error {
 	w.populate()
-	w.startServer()
+	if w.several() {
+		w.startProcesses()
+	} else {
+		w.startServer()
+	}
 	w.after(time.Second, w.tick)
 	w.often(w.p.Crashes, w.crashOne)
 	w.often(w.p.Pauses, w.pauseOne)

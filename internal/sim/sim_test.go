@@ -11,7 +11,7 @@ import (
 // Every profile keeps the invariants, ends every job and accepts no more wrong results than it promises, for a fixed set of seeds; the hundredth has a large crowd.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
-	seeds := map[string]uint64{"calm": 10, "stormy": 40, "crashy": 60, "hostile": 25, "overload": 8}
+	seeds := map[string]uint64{"calm": 10, "stormy": 40, "crashy": 60, "hostile": 25, "overload": 8} // TestServers runs those of profile servers
 	for _, name := range Names() {
 		for seed := uint64(1); seed <= seeds[name]; seed++ {
 			one(t, seed, name)
@@ -85,5 +85,34 @@ func TestTrace(t *testing.T) {
 	}
 	if lines := bytes.Count(text.Bytes(), []byte(" commits row ")); lines != int(told.Commits) {
 		t.Errorf("%d commits are told of %d", lines, told.Commits)
+	}
+}
+
+// Profile servers is what it says: within a few seeds there are platforms of one to three processes and shards in every mix, shards move in every way, and work is
+// done in each of them.
+func TestServers(t *testing.T) {
+	t.Parallel()
+	sizes := map[[2]int]bool{}
+	faults := map[Fault]int64{}
+	for seed := uint64(1); seed <= 40; seed++ {
+		r, err := Run(seed, Profiles["servers"], Options{})
+		if err != nil {
+			t.Fatalf("%v\n%+v\nagain, with all that happens: cloudcrowd sim --profile servers --seeds %d --trace trace.txt", err, r, seed)
+		}
+		sizes[[2]int{r.Servers, r.Shards}] = true
+		for kind, n := range r.Faults {
+			faults[kind] += n
+		}
+		if r.Done+r.Failed == 0 || r.Servers < 1 || r.Servers > 3 || r.Shards < 1 || r.Shards > 3 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if len(sizes) != 9 {
+		t.Errorf("servers and shards: %v, want nine mixes", sizes)
+	}
+	for _, kind := range []Fault{GaveAway, ClaimLost, TookOver, Fenced, Crashed, CrashedHere, Paused} {
+		if faults[kind] == 0 {
+			t.Errorf("no %s", kind)
+		}
 	}
 }

@@ -25,8 +25,9 @@ type worker struct {
 	upCut   time.Time
 	downCut time.Time
 
-	online  bool // connected to a server, as far as it knows
-	away    bool // gone until it comes back
+	host    *process // where it is connected, if there are several
+	online  bool     // connected to a server, as far as it knows
+	away    bool     // gone until it comes back
 	frozen  bool
 	thaw    []func() // what happened while it was frozen
 	session int
@@ -94,6 +95,7 @@ func (k *worker) when(do func()) {
 func (k *worker) connect() {
 	k.away, k.online = false, true
 	k.session++
+	k.host = k.w.anyHost()
 	k.greet()
 }
 
@@ -101,6 +103,7 @@ func (k *worker) connect() {
 func (k *worker) reconnect() {
 	if !k.online && !k.away {
 		k.online = true
+		k.host = k.w.anyHost()
 		k.greet()
 	}
 }

@@ -40,6 +40,15 @@ func (m *Manager) Step(ctx context.Context) error {
 	return m.loop.project.flush()
 }
 
+// Close writes what the readable tables lack and a snapshot, as Stop does. The Manager takes no more steps.
+func (m *Manager) Close() error {
+	m.loop.saveLast()
+	err := m.loop.project.flush()
+	m.feed.close()
+	close(m.closed)
+	return err
+}
+
 // Queued reports whether commands wait.
 func (m *Manager) Queued() bool { return len(m.queue) > 0 }
 

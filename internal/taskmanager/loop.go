@@ -567,11 +567,16 @@ func (l *loop) housekeep(now cloudcrowd.Time) {
 }
 
 func (l *loop) shutdown() {
+	l.saveLast()
+	l.project.stop()
+	l.m.feed.close()
+}
+
+// saveLast queues a snapshot, so that whoever has the shard next reads little.
+func (l *loop) saveLast() {
 	if l.rows > 0 {
 		if b, err := l.st.Encode(); err == nil {
 			l.project.save(l.epoch, l.st.Seq, b)
 		}
 	}
-	l.project.stop()
-	l.m.feed.close()
 }
