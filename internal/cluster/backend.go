@@ -422,9 +422,9 @@ func (b *Backend) RevokeWorker(ctx context.Context, id cloudcrowd.WorkerID, revo
 	return err
 }
 
-// Issue implements api.Backend.
+// Issue implements api.Backend. Whoever issues and the key choose the shard, as they tell a repetition from another request.
 func (b *Backend) Issue(ctx context.Context, to cloudcrowd.AccountID, amount cloudcrowd.Credits, by cloudcrowd.AccountID, note, key string) (cloudcrowd.Transfer, error) {
-	return issue.on(ctx, b.n, store.ShardOfKey(string(to)+"\x00"+key, b.n.cfg.Shards), issuing{To: to, By: by, Amount: amount, Note: note, Key: key})
+	return issue.on(ctx, b.n, store.ShardOfKey(string(by)+"\x00"+key, b.n.cfg.Shards), issuing{To: to, By: by, Amount: amount, Note: note, Key: key})
 }
 
 // Account implements api.Backend.

@@ -86,8 +86,6 @@ type held struct {
 	retry   time.Time            // when that is tried again
 	busy    bool                 // being taken over or given away here
 	subs    []*nats.Subscription
-	hungry  bool      // as its owner said last
-	heard   time.Time // when
 }
 
 // peer is another server, or this one's earlier life.
