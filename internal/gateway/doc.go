@@ -1,5 +1,5 @@
 // Package gateway is the server's end of the worker protocol. Workers speak the NATS protocol inside a WebSocket on the API's own port; the gateway
-// upgrades the connection, admits the device by its key, and pipes the bytes to a NATS server embedded in this process, which has no listener of
+// upgrades the connection, admits the device by its key, and hands its bytes to a NATS server embedded in this process, which has no listener of
 // its own. Messages are decoded, checked and handed to the Crowd; what the Crowd sends is merged per worker and goes out in as few frames as possible.
 //
 // Who may do what: the embedded server sends each connection a fresh nonce; the device signs it with its Ed25519 key (nkey). A device may publish on

@@ -2,9 +2,9 @@ package gateway
 
 import (
 	"errors"
-	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -12,19 +12,24 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 )
 
-// session is one WebSocket.
+// session is one WebSocket. To the bus it is a net.Conn: the bus reads from it what the worker sends, in one goroutine, and writes to it, in one at a time.
 type session struct {
+	gateway  *Gateway
 	socket   *socket
-	pipe     net.Conn // the bus's end of it
 	remote   string
 	bytes    *rate.Limiter
 	messages *rate.Limiter
-	ended    chan struct{}
-	endOnce  sync.Once
+	closing  atomic.Bool   // nothing more is read or written
+	ended    chan struct{} // closed when finish is through
 
 	nonce  string              // what the bus asked the device to sign; guarded by Gateway.mu
 	worker cloudcrowd.WorkerID // set once, by attach; guarded by Gateway.mu
-	pumps  int                 // still running; guarded by Gateway.mu
+
+	buffer *[]byte // borrowed while unread is not empty; of reading
+	unread []byte
+
+	greeting []byte // of the bus, as long as it is not whole; of writing
+	greeted  bool
 
 	mu      sync.Mutex
 	refusal string          // what the device is told when the connection is closed
@@ -34,25 +39,36 @@ type session struct {
 	dirty   bool            // in Gateway.dirty
 }
 
-func (s *session) closed() bool {
-	select {
-	case <-s.ended:
-		return true
-	default:
-		return false
+func (s *session) closed() bool { return s.closing.Load() }
+
+// close ends the connection without blocking the caller: nothing more is read or written, and finish does the rest.
+func (s *session) close() {
+	if s.closing.CompareAndSwap(false, true) {
+		go s.gateway.finish(s)
 	}
 }
 
-// close ends the connection at once. Both pumps return soon.
-func (s *session) close() {
-	s.endOnce.Do(func() {
-		close(s.ended)
-		_ = s.pipe.Close()  // nothing to be done about a pipe that is closed
-		if s.sayRefusal() { // the bus may have ended the pipe without a word
-			s.socket.letRead()
-		}
-		s.socket.close()
-	})
+// finish tells the device why its connection ends, if there is a reason, closes the socket, which ends the bus's reading, and takes the session off the
+// books.
+func (g *Gateway) finish(s *session) {
+	defer g.wg.Done()
+	defer close(s.ended)
+	if s.sayRefusal() {
+		s.socket.letRead()
+	}
+	s.socket.close()
+	g.mu.Lock()
+	delete(g.sessions, s)
+	delete(g.waiting, s.nonce)
+	gone := false
+	if s.worker != "" && g.workers[s.worker] == s {
+		delete(g.workers, s.worker)
+		gone = !g.stopped
+	}
+	g.mu.Unlock()
+	if gone {
+		g.cfg.Crowd.Gone(s.worker)
+	}
 }
 
 func (s *session) setRefusal(err error) {
@@ -84,18 +100,7 @@ func refusalLine(err error) string {
 // refuse tells the device why and closes the connection, without blocking the caller.
 func (g *Gateway) refuse(s *session, err error) {
 	s.setRefusal(err)
-	g.mu.Lock()
-	if g.stopped || s.closed() {
-		g.mu.Unlock()
-		return
-	}
-	g.wg.Add(1)
-	g.mu.Unlock()
-	go func() {
-		defer g.wg.Done()
-		s.sayRefusal()
-		s.close()
-	}()
+	s.close()
 }
 
 // sayRefusal writes the refusal, if there is one, once and within a second. It reports whether there is one.
@@ -107,7 +112,7 @@ func (s *session) sayRefusal() bool {
 	if line == "" || said {
 		return said
 	}
-	_ = s.socket.conn.SetWriteDeadline(time.Now().Add(time.Second)) // the connection ends either way
+	s.socket.hurry(time.Second)
 	_, _ = s.socket.Write([]byte(line))
 	return true
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -26,6 +27,8 @@ type socket struct {
 	header ws.Header
 	left   int64 // bytes of the frame that were not read
 	size   int64 // of the message so far
+
+	patience atomic.Int64 // nanoseconds that one write may take
 
 	mu   sync.Mutex // of writing
 	head [ws.MaxHeaderSize]byte
@@ -69,7 +72,9 @@ func accept(w http.ResponseWriter, r *http.Request) (*socket, error) {
 
 // newSocket makes a socket of an upgraded connection, whose bytes come from source.
 func newSocket(conn net.Conn, source io.Reader) *socket {
-	return &socket{conn: conn, in: bufio.NewReaderSize(source, readBuffer), state: ws.StateServerSide}
+	s := &socket{conn: conn, in: bufio.NewReaderSize(source, readBuffer), state: ws.StateServerSide}
+	s.patience.Store(int64(writeDeadline))
+	return s
 }
 
 // Read reads from binary messages as if they were one stream. It answers pings, and ends with io.EOF when the other end closes. Text, messages over
@@ -151,6 +156,9 @@ func (s *socket) Write(p []byte) (int, error) {
 func (s *socket) write(code ws.OpCode, p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.conn.SetWriteDeadline(time.Now().Add(time.Duration(s.patience.Load()))); err != nil {
+		return err
+	}
 	head := bytes.NewBuffer(s.head[:0])
 	if err := ws.WriteHeader(head, ws.Header{Fin: true, OpCode: code, Length: int64(len(p))}); err != nil {
 		return err
@@ -167,9 +175,15 @@ func (s *socket) write(code ws.OpCode, p []byte) error {
 // smallWrite is up to where copying is cheaper than a second buffer, and on TLS a second record.
 const smallWrite = 16 << 10
 
+// hurry lets writes take no longer than limit, the one that is under way too.
+func (s *socket) hurry(limit time.Duration) {
+	s.patience.Store(int64(limit))
+	_ = s.conn.SetWriteDeadline(time.Now().Add(limit)) // fails where writing fails
+}
+
 // closeWith tells the other end why, as far as that is possible at once, and closes.
 func (s *socket) closeWith(code ws.StatusCode, reason string) {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second)) // it is closed either way
+	s.hurry(time.Second)
 	_ = s.write(ws.OpClose, ws.NewCloseFrameBody(code, reason))
 	s.close()
 }
