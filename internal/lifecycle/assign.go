@@ -26,18 +26,19 @@ type source struct {
 // Assign hands out leases: work is taken by fair share of requesters and of their jobs, within a job by longest remaining path, and each piece goes where it
 // finishes earliest. It returns the new attempts; their workers' Held is updated, expires being when a lease ends unless extended.
 func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) []cloudcrowd.AttemptID {
-	free, slots := 0, 0
-	for _, w := range workers {
-		if w.Closed {
-			continue
-		}
-		slots += w.Slots
-		free += w.Free()
+	if len(d.State.running) == 0 {
+		return nil
 	}
+	if d.Field == nil {
+		d.Field = scheduler.NewField(workers, d.At)
+	} else {
+		d.Field.Refresh(d.At)
+	}
+	slots, free := d.Field.Slots()
 	if free == 0 && !d.anyFailures() {
 		return nil
 	}
-	a := assigner{d: d, workers: workers, field: scheduler.NewField(workers, d.At), slots: slots, free: free, planned: 4*slots + 16, expires: expires}
+	a := assigner{d: d, workers: workers, field: d.Field, slots: slots, free: free, planned: 4*slots + 16, expires: expires}
 	for _, src := range d.sources() {
 		a.openTasks(src)
 		a.carve(src)
@@ -262,7 +263,7 @@ func (a *assigner) believed(w *scheduler.Worker, j *Job) bool {
 	return a.d.trusted(w.Owner, j) && a.partiesOf(j) < 2
 }
 
-// partiesOf is how many could answer for results of a job now.
+// partiesOf is how many could answer for results of a job now: none, one, or two for more.
 func (a *assigner) partiesOf(j *Job) int {
 	if n, ok := a.parties[j.Account]; ok {
 		return n
@@ -271,7 +272,9 @@ func (a *assigner) partiesOf(j *Job) int {
 	for _, w := range a.workers {
 		if !w.Closed && !verify.Exiled(a.d.Record(w.ID), a.d.At) {
 			at := Attempt{Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j)}
-			parties[at.Party()] = true
+			if parties[at.Party()] = true; len(parties) > 1 {
+				break // nobody asks for more
+			}
 		}
 	}
 	if a.parties == nil {

@@ -13,6 +13,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/decompose"
 	"cloudcrowd.dev/cloudcrowd/internal/market"
+	"cloudcrowd.dev/cloudcrowd/internal/scheduler"
 	"cloudcrowd.dev/cloudcrowd/internal/verify"
 )
 
@@ -29,6 +30,8 @@ type Decider struct {
 	Operator cloudcrowd.AccountID // owner of house machines, which everyone trusts
 	// Elsewhere is what the other shards know of workers: a fact, like the time, of a moment ago; never journaled. nil where there are none.
 	Elsewhere map[cloudcrowd.WorkerID]cloudcrowd.Record
+	// Field is of the workers that Assign is given, where the caller keeps it from one time to the next; nil: Assign makes it.
+	Field *scheduler.Field
 
 	Events []Event
 	Out    Out

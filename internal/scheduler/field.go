@@ -7,20 +7,29 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 )
 
-// Field is the workers of one round of placement. It chooses as Place does, but looks at few of them: workers of nearly the same speed form a class, and in
+// Field is the workers among which work is placed. It chooses as Place does, but looks at few of them: workers of nearly the same speed form a class, and in
 // each class those that take a lease now and those that do not are kept by the time until they are free. Of two workers of a class the one that is free
 // earlier is better unless the other has bytes that it lacks, so a class is left as soon as nobody in it can finish earlier than the best so far.
 //
 // What a placement costs grows with the number of classes, not with the number of workers. Where inputs are to be fetched, at most mostLooks of each kind in a
-// class are looked at, after whoever is known to hold the largest input.
+// class are looked at, and if the best of them has to fetch, whoever is known to hold the largest input.
+//
+// A field may be kept from one round of placement to the next: Refresh then looks anew at workers that were touched, booked or are later than was expected. A
+// worker belongs to one field, the last it was put into.
 type Field struct {
+	began   cloudcrowd.Time
 	now     cloudcrowd.Time
 	workers []*Worker
-	open    int // not closed
+	small   bool // all are looked at
+	open    int  // not closed
+	slots   int  // of those
+	free    int  // leases they take now
 	classes []*class
-	places  map[*Worker]*place
+	touched []*place
 	holders map[cloudcrowd.Digest][]*Worker // by digests asked for
+	asked   cloudcrowd.Time                 // when the first of holders was found
 	next    []int                           // see queue.search
+	rest    []float64                       // see Worker.prepare
 }
 
 // class is the workers whose speed lies within a twentieth.
@@ -30,14 +39,25 @@ type class struct {
 }
 
 type place struct {
-	worker *Worker
-	order  int // in the list of workers
-	class  *class
-	in     *queue
-	at     int // in the queue
+	field   *Field
+	worker  *Worker
+	order   int // in the list of workers
+	free    int // leases it took when it was last looked at
+	class   *class
+	in      *queue  // nil: it takes nothing, and nobody can tell when it will
+	at      int     // in the queue
+	until   float64 // seconds after Field.began when a slot is free; 0: one is
+	touched bool    // it is in Field.touched
 }
 
-// queue is a heap by wait; of equals the first in the list of workers comes first.
+func (p *place) touch() {
+	if !p.touched {
+		p.touched = true
+		p.field.touched = append(p.field.touched, p)
+	}
+}
+
+// queue is a heap by the time from which a slot is free; of equals the first in the list of workers comes first.
 type queue struct{ list []*place }
 
 const (
@@ -45,30 +65,30 @@ const (
 	mostLooks  = 16
 	mostVain   = 256 // workers looked at that are booked and may not have the item, before the others of a class are given up
 	smallField = 32  // up to so many workers all are looked at
+
+	holdersKept = cloudcrowd.Time(1e6) // how long a field goes by who had an input
 )
 
-// NewField prepares workers for placements at now. The slice is kept and not changed.
+// NewField prepares workers for placements at now. The slice is kept and not changed. When one of them closes or opens, a new field is needed.
 func NewField(workers []*Worker, now cloudcrowd.Time) *Field {
-	f := &Field{now: now, workers: workers}
+	f := &Field{began: now, now: now, workers: workers, small: len(workers) <= smallField}
 	for _, w := range workers {
+		w.place = nil
 		if !w.Closed {
 			f.open++
+			f.slots += w.Slots
 		}
 	}
-	if len(workers) <= smallField {
-		for _, w := range workers {
-			w.Prepare(now)
-		}
+	if f.small {
+		f.Refresh(now)
 		return f
 	}
-	f.places = make(map[*Worker]*place, f.open)
 	byNumber := map[int]*class{}
 	all := make([]place, 0, f.open)
 	for i, w := range workers {
-		if w.Closed || w.idle() {
+		if w.Closed {
 			continue
 		}
-		w.Prepare(now)
 		number := int(math.Floor(math.Log(math.Max(w.Speed, 0.01)) / classWidth))
 		c := byNumber[number]
 		if c == nil {
@@ -77,9 +97,9 @@ func NewField(workers []*Worker, now cloudcrowd.Time) *Field {
 			f.classes = append(f.classes, c)
 		}
 		c.fastest = math.Max(c.fastest, math.Max(w.Speed, 0.01))
-		all = append(all, place{worker: w, order: i, class: c})
-		f.places[w] = &all[len(all)-1]
-		c.queueOf(w).add(&all[len(all)-1])
+		all = append(all, place{field: f, worker: w, order: i, class: c})
+		w.place = &all[len(all)-1]
+		f.renew(w.place)
 	}
 	slices.SortFunc(f.classes, func(a, b *class) int {
 		if a.fastest > b.fastest {
@@ -87,29 +107,54 @@ func NewField(workers []*Worker, now cloudcrowd.Time) *Field {
 		}
 		return 1
 	})
-	for _, c := range f.classes {
-		c.free.heapify()
-		c.busy.heapify()
-	}
 	return f
 }
 
-func (c *class) queueOf(w *Worker) *queue {
-	if w.Free() > 0 {
-		return &c.free
+// Refresh goes on to another time.
+func (f *Field) Refresh(now cloudcrowd.Time) {
+	if now-f.asked > holdersKept {
+		f.holders, f.asked = nil, now
 	}
-	return &c.busy
+	f.now = now
+	if f.small {
+		f.free = 0
+		for _, w := range f.workers {
+			f.rest = w.prepare(now, f.rest)
+			f.free += w.Free()
+		}
+		return
+	}
+	touched := f.touched
+	f.touched = nil
+	for _, p := range touched {
+		p.touched = false
+		f.renew(p)
+	}
+	at := float64(now-f.began) / 1e6
+	for _, c := range f.classes {
+		for _, q := range []*queue{&c.free, &c.busy} {
+			for len(q.list) > 0 && q.list[0].until > 0 && q.list[0].until <= at { // it should be free and is not
+				f.renew(q.list[0])
+			}
+		}
+	}
+}
+
+// Slots is how many slots the workers have that are not closed, and how many leases they take now.
+func (f *Field) Slots() (slots, free int) { return f.slots, f.free }
+
+// renew looks at a worker anew and puts it where it belongs.
+func (f *Field) renew(p *place) {
+	f.rest = p.worker.prepare(f.now, f.rest)
+	f.moved(p)
 }
 
 // Place chooses the worker where the item finishes earliest. Ties go to the first in the list of workers, in a large field nearly so.
 func (f *Field) Place(it Item) Choice {
-	if f.places == nil {
+	if f.small {
 		return Place(it, f.workers)
 	}
-	s := search{it: it, next: f.next}
-	for _, w := range f.holdersOf(it) {
-		s.look(w)
-	}
+	s := search{it: it, now: f.now, next: f.next}
 	for _, c := range f.classes {
 		run := it.CoreSeconds / c.fastest
 		if s.second != nil && run >= s.why.FinishSeconds {
@@ -118,6 +163,11 @@ func (f *Field) Place(it Item) Choice {
 		c.free.search(&s, run)
 		if !it.FreeOnly {
 			c.busy.search(&s, run)
+		}
+	}
+	if s.best == nil || s.why.FetchSeconds > 0 { // else whoever could be earlier was looked at
+		for _, w := range f.holdersOf(it) {
+			s.look(w)
 		}
 	}
 	f.next = s.next
@@ -132,30 +182,62 @@ func (f *Field) Place(it Item) Choice {
 	return choice
 }
 
-// Lease gives a worker of the field a lease, Book adds work to the slot that is free first; both keep the field in order.
+// Lease gives a worker of the field a lease.
 func (f *Field) Lease(w *Worker, id cloudcrowd.AttemptID, h *Held) {
+	f.current(w)
 	w.Lease(id, h)
-	f.moved(w)
+	if w.place != nil {
+		f.moved(w.place)
+	}
 }
 
-// Book adds work to the slot of a worker that is free first.
+// Book adds work to the slot of a worker that is free first, until the next Refresh.
 func (f *Field) Book(w *Worker, seconds float64) {
+	f.current(w)
 	w.Book(seconds)
-	f.moved(w)
+	if w.place != nil {
+		f.moved(w.place)
+		w.place.touch()
+	}
 }
 
-func (f *Field) moved(w *Worker) {
-	p := f.places[w]
-	if p == nil {
+// current prepares a worker that was last prepared earlier.
+func (f *Field) current(w *Worker) {
+	if w.at != f.now {
+		f.rest = w.prepare(f.now, f.rest)
+	}
+}
+
+// moved puts a worker where it belongs, after what it holds or takes has changed.
+func (f *Field) moved(p *place) {
+	w := p.worker
+	free := w.Free()
+	f.free += free - p.free
+	p.free, p.until = free, 0
+	if w.slots[0] > 0 {
+		p.until = float64(w.at-f.began)/1e6 + w.slots[0]
+	}
+	q := &p.class.busy
+	switch {
+	case free > 0:
+		q = &p.class.free
+	case w.idle():
+		q = nil
+	}
+	if q != p.in {
+		if p.in != nil {
+			p.in.remove(p)
+		}
+		if p.in = q; q != nil {
+			q.add(p)
+			q.up(p.at)
+		}
 		return
 	}
-	if q := p.class.queueOf(w); q != p.in {
-		p.in.remove(p)
-		q.add(p)
+	if q != nil {
+		q.down(p.at)
 		q.up(p.at)
-		return
 	}
-	p.in.down(p.at) // work is only ever added
 }
 
 // holdersOf lists workers that have the largest input an item needs, found once for each digest.
@@ -172,7 +254,7 @@ func (f *Field) holdersOf(it Item) []*Worker {
 	list, known := f.holders[largest.Digest]
 	if !known {
 		for _, w := range f.workers {
-			if _, ok := w.Cached[largest.Digest]; ok && f.places[w] != nil {
+			if _, ok := w.Cached[largest.Digest]; ok && w.place != nil {
 				if list = append(list, w); len(list) == mostLooks {
 					break
 				}
@@ -189,6 +271,7 @@ func (f *Field) holdersOf(it Item) []*Worker {
 // search is one placement under way.
 type search struct {
 	it           Item
+	now          cloudcrowd.Time
 	best, second *Worker
 	why          cloudcrowd.Why
 	secondFinish float64
@@ -197,6 +280,7 @@ type search struct {
 
 // look considers one worker and reports whether it may have the item.
 func (s *search) look(w *Worker) bool {
+	s.pass(w)
 	if w == s.best || w == s.second || barredFrom(s.it, w) != "" {
 		return false
 	}
@@ -211,6 +295,9 @@ func (s *search) look(w *Worker) bool {
 	return true
 }
 
+// pass lets a worker know the time.
+func (s *search) pass(w *Worker) { w.passed = float64(s.now-w.at) / 1e6 }
+
 // search looks at the queue's workers in order of wait, as long as one could be better than the best. It leaves the queue as it was: a second, small heap
 // holds the places whose parents were looked at.
 func (q *queue) search(s *search, run float64) {
@@ -219,6 +306,7 @@ func (q *queue) search(s *search, run float64) {
 		i := q.pop(s.next)
 		s.next = s.next[:len(s.next)-1]
 		w := q.list[i].worker
+		s.pass(w)
 		if s.second != nil && w.Wait()+run >= s.why.FinishSeconds {
 			return
 		}
@@ -264,8 +352,8 @@ func (q *queue) pop(next []int) int {
 
 func (q *queue) less(i, j int) bool {
 	a, b := q.list[i], q.list[j]
-	if x, y := a.worker.Wait(), b.worker.Wait(); x != y {
-		return x < y
+	if a.until != b.until {
+		return a.until < b.until
 	}
 	return a.order < b.order
 }
@@ -276,7 +364,7 @@ func (q *queue) swap(i, j int) {
 }
 
 func (q *queue) add(p *place) {
-	p.in, p.at = q, len(q.list)
+	p.at = len(q.list)
 	q.list = append(q.list, p)
 }
 
@@ -288,12 +376,6 @@ func (q *queue) remove(p *place) {
 	if i < last {
 		q.down(i)
 		q.up(i)
-	}
-}
-
-func (q *queue) heapify() {
-	for i := len(q.list)/2 - 1; i >= 0; i-- {
-		q.down(i)
 	}
 }
 

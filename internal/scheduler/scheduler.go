@@ -30,8 +30,11 @@ type Worker struct {
 	Held        map[cloudcrowd.AttemptID]*Held
 	Cached      map[cloudcrowd.Digest]struct{}
 
-	slots  []float64 // seconds until each slot is free, a heap: the least first; made by Prepare
-	widest int64     // memory of the largest lease held; kept by Prepare and Lease
+	slots  []float64       // seconds from at until each slot is free, a heap: the least first; made by Prepare
+	at     cloudcrowd.Time // of Prepare
+	passed float64         // seconds since then, as far as known
+	widest int64           // memory of the largest lease held; kept by Prepare and Lease
+	place  *place          // in the field it was last put into; nil: none
 }
 
 // Held is one lease a worker holds.
@@ -59,12 +62,18 @@ func (w *Worker) idle() bool { return w.Free() == 0 && len(w.Held) < w.Slots }
 
 // Prepare computes when each slot will be free from the leases held.
 func (w *Worker) Prepare(now cloudcrowd.Time) {
+	w.Touch()
+	w.prepare(now, nil)
+}
+
+// prepare uses rest for what it needs room for, and returns it.
+func (w *Worker) prepare(now cloudcrowd.Time, rest []float64) []float64 {
+	w.at, w.passed = now, 0
 	w.slots = w.slots[:0]
 	for range max(w.Slots, 1) {
 		w.slots = append(w.slots, 0)
 	}
-	rest := make([]float64, 0, len(w.Held))
-	w.widest = 0
+	rest, w.widest = rest[:0], 0
 	for _, h := range w.Held {
 		w.widest = max(w.widest, h.MemoryBytes)
 		elapsed := float64(now-h.LeasedAt) / 1e6
@@ -74,6 +83,14 @@ func (w *Worker) Prepare(now cloudcrowd.Time) {
 	slices.Sort(rest)
 	for _, r := range rest {
 		w.Book(r)
+	}
+	return rest
+}
+
+// Touch says that what the worker holds or takes has changed. Whoever changes it outside of a field calls this, or the field goes on by what it knew.
+func (w *Worker) Touch() {
+	if w.place != nil {
+		w.place.touch()
 	}
 }
 
@@ -104,7 +121,7 @@ func (w *Worker) Lease(id cloudcrowd.AttemptID, h *Held) {
 }
 
 // Wait is the number of seconds until a slot is free.
-func (w *Worker) Wait() float64 { return w.slots[0] }
+func (w *Worker) Wait() float64 { return math.Max(w.slots[0]-w.passed, 0) }
 
 // Blob is an input a task needs.
 type Blob struct {

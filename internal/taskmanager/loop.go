@@ -27,7 +27,9 @@ type loop struct {
 	epoch    int64
 	rand     *rand.Rand
 	sessions map[cloudcrowd.WorkerID]*session
-	ordered  []*session                                                       // sessions by worker; nil: to be made again
+	ordered  []*session                                                       // sessions by worker
+	takers   []*scheduler.Worker                                              // see open; nil: to be made again
+	field    *scheduler.Field                                                 // of takers, kept from one placement to the next; nil: to be made again
 	held     map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held // leases by worker, connected or not
 	out      map[cloudcrowd.WorkerID]*cloudcrowd.Down                         // to be sent after the commit
 	leased   []cloudcrowd.AttemptID
@@ -186,6 +188,7 @@ func (l *loop) rebuildHeld() {
 	for _, s := range l.sessions {
 		s.sched.Held = l.holdings(s.sched.ID)
 	}
+	l.field = nil
 }
 
 func (l *loop) holdings(w cloudcrowd.WorkerID) map[cloudcrowd.AttemptID]*scheduler.Held {
@@ -376,11 +379,13 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 		l.absorb(d)
 	}
 	if l.admits(d.At) && !draining {
-		open := l.open()
-		l.leased = d.Assign(open, d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
+		workers := l.open()
+		d.Field = l.field
+		l.leased = d.Assign(workers, d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
+		l.field = d.Field
 		l.absorb(d)
 		if l.m.cfg.Hungry != nil {
-			l.m.appetite(l.anyRunning() && !slices.ContainsFunc(open, func(w *scheduler.Worker) bool { return w.Free() > 0 }))
+			l.m.appetite(l.anyRunning() && !slices.ContainsFunc(workers, func(w *scheduler.Worker) bool { return w.Free() > 0 }))
 		}
 	}
 	return d
@@ -420,10 +425,20 @@ func (l *loop) drop(id cloudcrowd.AttemptID) cloudcrowd.WorkerID {
 	if a == nil {
 		return ""
 	}
-	if _, ok := l.held[a.Worker][id]; !ok {
+	s := l.sessions[a.Worker]
+	held := map[cloudcrowd.AttemptID]*scheduler.Held(nil)
+	if s != nil {
+		held = s.sched.Held // that of l.held
+	} else {
+		held = l.held[a.Worker]
+	}
+	if _, ok := held[id]; !ok {
 		return ""
 	}
-	delete(l.held[a.Worker], id)
+	delete(held, id)
+	if s != nil {
+		s.sched.Touch()
+	}
 	return a.Worker
 }
 

@@ -19,6 +19,7 @@ type session struct {
 	owner       cloudcrowd.AccountID
 	sched       *scheduler.Worker
 	online      bool
+	listed      bool // among the workers that take work, see open
 	leaving     bool
 	revoked     bool
 	lastSeen    cloudcrowd.Time
@@ -69,7 +70,7 @@ func (m *Manager) Receive(w cloudcrowd.WorkerID, up cloudcrowd.Up) {
 func (m *Manager) Gone(w cloudcrowd.WorkerID) {
 	m.post(command{decide: func(l *loop, d *lifecycle.Decider) error {
 		if s := l.sessions[w]; s != nil && s.online {
-			s.online, s.goneAt, s.sched.Closed = false, d.At, true
+			l.silent(s, d.At)
 		}
 		return nil
 	}})
@@ -150,7 +151,7 @@ func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcro
 	s.sched = &scheduler.Worker{ID: w, Name: h.Info.Name, Owner: owner, Speed: h.Info.Speed, Slots: slots, Capacity: slots + cfg.Ahead,
 		MemoryBytes: h.Info.MemoryBytes, Held: l.holdings(w), Cached: map[cloudcrowd.Digest]struct{}{}}
 	s.cache(h.Cached)
-	l.sessions[w], l.ordered = s, nil
+	l.enter(w, s)
 	known := map[cloudcrowd.AttemptID]bool{}
 	for _, id := range h.Holding {
 		known[id] = true
@@ -210,6 +211,7 @@ func (l *loop) message(d *lifecycle.Decider, w cloudcrowd.WorkerID, up cloudcrow
 	s.lastSeen, s.online, s.goneAt = d.At, true, 0
 	s.leaving = s.leaving || up.Leaving
 	s.sched.Closed = s.leaving || s.revoked
+	l.relist(s)
 	for _, id := range up.Returned {
 		if _, ok := s.sched.Held[id]; ok {
 			d.Returned(id, "handed back by its worker")
@@ -247,6 +249,7 @@ func (l *loop) beat(d *lifecycle.Decider, s *session, b *cloudcrowd.Beat) {
 		}
 	}
 	s.sched.Capacity = min(max(len(b.Holding)+b.Want, 0), 4*s.sched.Slots+maxAhead)
+	s.sched.Touch()
 	s.cachedBytes = b.CachedBytes
 	s.cache(b.Cached)
 }
@@ -271,7 +274,7 @@ func (l *loop) expire(d *lifecycle.Decider) {
 	grace := cloudcrowd.Time(l.m.cfg.GoneGrace.Microseconds())
 	for _, s := range l.sessions {
 		if s.online && d.At-s.lastSeen > silence {
-			s.online, s.goneAt, s.sched.Closed = false, s.lastSeen, true
+			l.silent(s, s.lastSeen)
 		}
 	}
 	lost := map[cloudcrowd.AttemptID]string{}
@@ -292,22 +295,6 @@ func (l *loop) expire(d *lifecycle.Decider) {
 	for _, id := range sortedAttempts(lost) {
 		d.Lost(id, lost[id])
 	}
-}
-
-// open lists the workers that take work, in a fixed order.
-func (l *loop) open() []*scheduler.Worker {
-	if l.ordered == nil {
-		for _, w := range sortedWorkers(l.sessions) {
-			l.ordered = append(l.ordered, l.sessions[w])
-		}
-	}
-	list := make([]*scheduler.Worker, 0, len(l.ordered))
-	for _, s := range l.ordered {
-		if s.online && !s.sched.Closed {
-			list = append(list, s.sched)
-		}
-	}
-	return list
 }
 
 // send delivers what the batch has put together, leases included.

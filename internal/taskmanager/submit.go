@@ -208,6 +208,7 @@ func (m *Manager) RevokeWorker(ctx context.Context, id cloudcrowd.WorkerID, revo
 		}
 		s.revoked = revoked
 		s.sched.Closed = s.leaving || revoked || !s.online
+		l.relist(s)
 		if revoked {
 			for _, a := range sortedAttempts(s.sched.Held) {
 				d.Returned(a, "its worker was revoked")
