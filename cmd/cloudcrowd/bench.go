@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/platform"
@@ -68,8 +69,85 @@ cloudcrowd bench connections --workers 10000
 `,
 }
 
+var benchAssignPage = page{
+	use:   "assign [options]",
+	short: "how soon workers get their next task",
+	text: `
+Starts a server and, in a second process, workers that connect to it over the
+real WebSocket, take leases, let the time of a task pass and report it, while
+--waiting tasks of a job with a fixed list wait. Prints the time from a report
+until the lease that takes its place has arrived, and from submitting a small
+job meanwhile until a worker has its first lease. Every commit is synced.
+`,
+	examples: `
+cloudcrowd bench assign --waiting 100000 --workers 1000
+cloudcrowd bench assign --workers 1000 --task 50ms --json
+`,
+}
+
 func (a *app) benchCommand() *cobra.Command {
-	return benchPage.group(a.benchDispatchCommand(), a.benchSubmitCommand(), a.benchConnectionsCommand(), a.benchCrowdCommand())
+	return benchPage.group(a.benchDispatchCommand(), a.benchSubmitCommand(), a.benchConnectionsCommand(), a.benchAssignCommand(), a.benchCrowdCommand())
+}
+
+func (a *app) benchAssignCommand() *cobra.Command {
+	var b platform.BenchAssignConfig
+	profile := ""
+	c := benchAssignPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if b.Waiting < 1 || b.Workers < 1 || b.Samples < 1 {
+			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--waiting, --workers and --samples must be at least 1")
+		}
+		if b.Task < time.Millisecond || b.Span < time.Second {
+			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--task must be at least 1ms, and --span at least 1s")
+		}
+		dir, remove, err := temporaryFolder()
+		if err != nil {
+			return err
+		}
+		defer remove()
+		b.DataDir = dir
+		if profile != "" {
+			f, err := os.Create(profile)
+			if err != nil {
+				return cloudcrowd.Fieldf("--cpu-profile", "%v", err)
+			}
+			defer f.Close()
+			b.Profile = f
+		}
+		crowd, err := crowdCommand(ctx)
+		if err != nil {
+			return err
+		}
+		r, err := platform.BenchAssign(ctx, b, crowd)
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return a.object(r)
+		}
+		a.facts("next lease", fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, at most %.1f ms, after %d reports at %.0f a second", r.LatencyP50, r.LatencyP99, r.LatencyMost, r.Reports, r.TasksPerSecond),
+			"first lease", fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, of %d small jobs submitted meanwhile", r.SubmitP50, r.SubmitP99, r.Jobs),
+			"conditions", fmt.Sprintf("%d workers, %d tasks waiting", r.Workers, r.Waiting))
+		return nil
+	})
+	f := c.Flags()
+	f.IntVar(&b.Waiting, "waiting", 100_000, "`N` tasks wait all the time")
+	f.IntVar(&b.Workers, "workers", 1000, "`N` workers of one slot")
+	f.DurationVar(&b.Task, "task", 250*time.Millisecond, "a task takes this `LONG`, give or take a half")
+	f.DurationVar(&b.Span, "span", 10*time.Second, "measure for this `LONG`")
+	f.IntVar(&b.Samples, "samples", 100, "submit `N` small jobs")
+	f.StringVar(&profile, "cpu-profile", "", "write a profile of the server at work to `FILE`, for go tool pprof")
+	return c
+}
+
+// crowdCommand is this program as the crowd of a benchmark.
+func crowdCommand(ctx context.Context) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	c := exec.CommandContext(ctx, self, "bench", "crowd")
+	c.Stderr = os.Stderr
+	return c, nil
 }
 
 func (a *app) benchSubmitCommand() *cobra.Command {
@@ -109,12 +187,10 @@ func (a *app) benchConnectionsCommand() *cobra.Command {
 			return err
 		}
 		defer remove()
-		self, err := os.Executable()
+		crowd, err := crowdCommand(ctx)
 		if err != nil {
 			return err
 		}
-		crowd := exec.CommandContext(ctx, self, "bench", "crowd")
-		crowd.Stderr = os.Stderr
 		r, err := platform.BenchConnections(ctx, dir, workers, crowd)
 		if err != nil {
 			return err
@@ -130,7 +206,7 @@ func (a *app) benchConnectionsCommand() *cobra.Command {
 	return c
 }
 
-// benchCrowdCommand is the other process of bench connections.
+// benchCrowdCommand is the other process of bench connections and assign.
 func (a *app) benchCrowdCommand() *cobra.Command {
 	c := &cobra.Command{Use: "crowd", Hidden: true, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		return platform.BenchCrowd(c.Context(), os.Stdin, os.Stdout)

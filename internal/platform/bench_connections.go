@@ -37,68 +37,98 @@ func BenchConnections(ctx context.Context, dir string, workers int, crowd *exec.
 			err = serr
 		}
 	}()
-	in, err := crowd.StdinPipe()
+	c, err := startCrowd(ctx, s, crowd, workers)
 	if err != nil {
-		return r, err
-	}
-	out, err := crowd.StdoutPipe()
-	if err != nil {
-		return r, err
-	}
-	if err := crowd.Start(); err != nil {
 		return r, err
 	}
 	defer func() {
-		_ = in.Close() // it ends with its input
-		if werr := crowd.Wait(); err == nil {
-			err = werr
+		if cerr := c.end(); err == nil {
+			err = cerr
 		}
 	}()
-	answers := bufio.NewReader(out)
-	ask := func(format string, args ...any) (string, error) {
-		if _, err := fmt.Fprintf(in, format+"\n", args...); err != nil {
-			return "", err
-		}
-		line, err := answers.ReadString('\n')
-		if err == io.EOF {
-			err = cloudcrowd.Errorf(cloudcrowd.Internal, "the crowd has ended")
-		}
-		return strings.TrimSpace(line), err
-	}
-	seconds := func(line string, err error) (float64, error) {
-		if err != nil {
-			return 0, err
-		}
-		return strconv.ParseFloat(line, 64)
-	}
-
-	line, err := ask("devices %d", workers)
-	if err != nil {
+	r = BenchConnectionsResult{Workers: workers, CPUs: runtime.NumCPU()}
+	before := memoryInUse()
+	if r.ConnectSeconds, err = c.seconds("connect %s", workerURL(s)); err != nil {
 		return r, err
+	}
+	r.KiBPerConnection = float64(memoryInUse()-before) / 1024 / float64(workers)
+	r.StormSeconds, err = c.seconds("storm")
+	return r, err
+}
+
+func workerURL(s *Server) string { return "ws" + strings.TrimPrefix(s.URL(), "http") + "/worker" }
+
+// crowdProcess is a process that performs BenchCrowd.
+type crowdProcess struct {
+	command *exec.Cmd
+	in      io.WriteCloser
+	answers *bufio.Reader
+}
+
+// startCrowd starts one and lets the server know its devices, which connect when they are asked to.
+func startCrowd(ctx context.Context, s *Server, command *exec.Cmd, workers int) (_ *crowdProcess, err error) {
+	c := &crowdProcess{command: command}
+	if c.in, err = command.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.answers = bufio.NewReader(out)
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = c.end() // the first error is the one that matters
+		}
+	}()
+	line, err := c.ask("devices %d", workers)
+	if err != nil {
+		return nil, err
 	}
 	var ids []cloudcrowd.WorkerID
 	if err := json.Unmarshal([]byte(line), &ids); err != nil {
-		return r, err
+		return nil, err
 	}
 	join, err := link.Parse(s.JoinLink())
 	if err != nil {
-		return r, err
+		return nil, err
 	}
 	invite := string(blob.DigestOf([]byte(join.Secret)))
 	for _, id := range ids {
 		if _, err := s.store.Join(ctx, invite, cloudcrowd.Worker{ID: id, Name: id.Short()}, cloudcrowd.TimeOf(time.Now())); err != nil {
-			return r, err
+			return nil, err
 		}
 	}
-	r = BenchConnectionsResult{Workers: workers, CPUs: runtime.NumCPU()}
-	before := memoryInUse()
-	url := "ws" + strings.TrimPrefix(s.URL(), "http") + "/worker"
-	if r.ConnectSeconds, err = seconds(ask("connect %s", url)); err != nil {
-		return r, err
+	return c, nil
+}
+
+func (c *crowdProcess) ask(format string, args ...any) (string, error) {
+	if _, err := fmt.Fprintf(c.in, format+"\n", args...); err != nil {
+		return "", err
 	}
-	r.KiBPerConnection = float64(memoryInUse()-before) / 1024 / float64(workers)
-	r.StormSeconds, err = seconds(ask("storm"))
-	return r, err
+	line, err := c.answers.ReadString('\n')
+	if err == io.EOF {
+		err = cloudcrowd.Errorf(cloudcrowd.Internal, "the crowd has ended")
+	}
+	return strings.TrimSpace(line), err
+}
+
+// seconds is ask for a number.
+func (c *crowdProcess) seconds(format string, args ...any) (float64, error) {
+	line, err := c.ask(format, args...)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseFloat(line, 64)
+}
+
+// end ends the process, by ending its input.
+func (c *crowdProcess) end() error {
+	_ = c.in.Close()
+	return c.command.Wait()
 }
 
 // memoryInUse is the heap and the stacks after a collection.

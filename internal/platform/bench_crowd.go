@@ -3,32 +3,29 @@ package platform
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
-	"github.com/nats-io/nkeys"
-
 	"cloudcrowd.dev/cloudcrowd"
-	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
 // BenchCrowd is many devices in one process that speak as little of the worker protocol as keeps them connected: it says hello, beats, and answers the bus. The
 // benchmark of connections runs it as a process of its own, so that its memory is not counted with the server's. It reads commands, a line each, and
-// answers each with a line: "devices N" with their ids as JSON, "connect URL" and "storm" (everybody leaves and comes back at once) with seconds; it
-// ends with its input.
+// answers each with a line: "devices N" with their ids as JSON, "connect URL" and "storm" (everybody leaves and comes back at once) with seconds, "work
+// DURATION" (from now on everybody takes that long for a task, and reports it) with 0, "measure DURATION" with crowdLatency as JSON, and "first JOB" with the
+// time at which its first lease arrived, in microseconds since 1970; it ends with its input.
 func BenchCrowd(ctx context.Context, commands io.Reader, answers io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var crowd []*device
 	url := ""
+	figures := &crowdFigures{first: map[cloudcrowd.JobID]cloudcrowd.Time{}}
 	lines := bufio.NewScanner(commands)
 	for lines.Scan() {
 		verb, rest, _ := strings.Cut(lines.Text(), " ")
@@ -40,7 +37,7 @@ func BenchCrowd(ctx context.Context, commands io.Reader, answers io.Writer) erro
 			}
 			ids := make([]cloudcrowd.WorkerID, n)
 			for i := range ids {
-				d, err := newDevice()
+				d, err := newDevice(figures)
 				if err != nil {
 					return err
 				}
@@ -56,6 +53,35 @@ func BenchCrowd(ctx context.Context, commands io.Reader, answers io.Writer) erro
 			for _, d := range crowd {
 				d.conn.Close()
 			}
+		case "work", "measure":
+			took, err := time.ParseDuration(rest)
+			if err != nil {
+				return err
+			}
+			if verb == "work" {
+				figures.task.Store(int64(took))
+				if _, err := fmt.Fprintln(answers, 0); err != nil {
+					return err
+				}
+				continue
+			}
+			l, err := figures.measure(ctx, took)
+			if err != nil {
+				return err
+			}
+			if err := json.NewEncoder(answers).Encode(l); err != nil {
+				return err
+			}
+			continue
+		case "first":
+			at, err := figures.firstLease(ctx, cloudcrowd.JobID(rest))
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintln(answers, int64(at)); err != nil {
+				return err
+			}
+			continue
 		default:
 			return cloudcrowd.Errorf(cloudcrowd.Internal, "the crowd knows no command %q", verb)
 		}
@@ -95,115 +121,76 @@ func connectAll(ctx context.Context, crowd []*device, url string) error {
 	return <-errs // nil if there are none
 }
 
-type device struct {
-	key  nkeys.KeyPair
-	id   cloudcrowd.WorkerID
-	conn net.Conn
+// crowdFigures are what the devices of a crowd measure together.
+type crowdFigures struct {
+	task atomic.Int64 // nanoseconds a task takes; 0: nobody works
+
+	mu      sync.Mutex
+	waits   []float64 // seconds from a report until the lease that took its place
+	first   map[cloudcrowd.JobID]cloudcrowd.Time
+	arrived chan struct{} // closed and made anew when a job has its first lease; nil: nobody waits
 }
 
-func newDevice() (*device, error) {
-	key, err := nkeys.CreateUser()
-	if err != nil {
-		return nil, err
-	}
-	public, err := key.PublicKey()
-	return &device{key: key, id: cloudcrowd.WorkerID(public)}, err
+// crowdLatency is the answer to "measure": of all reports that were sent meanwhile, the time until the next lease came.
+type crowdLatency struct {
+	P50, P99, Most float64 // seconds
+	Reports        int
 }
 
-// connect returns when the server has welcomed the device; from then on it beats until the connection ends.
-func (d *device) connect(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	conn, early, _, err := ws.Dial(ctx, url)
-	if err != nil {
-		return err
-	}
-	d.conn = conn
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		return err
-	}
-	in := io.Reader(conn)
-	if early != nil {
-		in = io.MultiReader(early, conn)
-	}
-	bus := struct {
-		io.Reader
-		io.Writer
-	}{in, conn}
-	welcomed := make(chan struct{})
-	failed := make(chan error, 1)
-	go func() { failed <- d.listen(bus, welcomed) }()
+// measure waits and sums up.
+func (f *crowdFigures) measure(ctx context.Context, span time.Duration) (l crowdLatency, err error) {
+	f.mu.Lock()
+	f.waits = nil
+	f.mu.Unlock()
 	select {
-	case <-welcomed:
-	case err := <-failed:
-		conn.Close()
-		return err
+	case <-time.After(span):
 	case <-ctx.Done():
-		conn.Close()
-		return ctx.Err()
+		return l, ctx.Err()
 	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return err
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	slices.Sort(f.waits)
+	if n := len(f.waits); n > 0 {
+		l = crowdLatency{P50: f.waits[n/2], P99: f.waits[n*99/100], Most: f.waits[n-1], Reports: n}
 	}
-	go d.beat(conn)
-	return nil
+	return l, nil
 }
 
-func (d *device) publish(w io.Writer, up *cloudcrowd.Up) error {
-	frame, err := wire.EncodeUp(up)
-	if err != nil {
-		return err
+// leased notes a lease; waited is for how long a report waited for it, below 0: none did.
+func (f *crowdFigures) leased(job cloudcrowd.JobID, waited float64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if waited >= 0 {
+		f.waits = append(f.waits, waited)
 	}
-	return wsutil.WriteClientBinary(w, append(fmt.Appendf(nil, "PUB %s %d\r\n", wire.UpSubject(d.id), len(frame)), append(frame, '\r', '\n')...))
-}
-
-func (d *device) beat(conn net.Conn) {
-	for {
-		time.Sleep(3 * time.Second)
-		if d.publish(conn, &cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: string(d.id)}}) != nil {
-			return
+	if _, known := f.first[job]; !known {
+		f.first[job] = cloudcrowd.TimeOf(time.Now())
+		if f.arrived != nil {
+			close(f.arrived)
+			f.arrived = nil
 		}
 	}
 }
 
-// listen answers the bus. The first message for the device is the welcome.
-func (d *device) listen(bus io.ReadWriter, welcomed chan<- struct{}) error {
+// firstLease waits until a job has had its first lease.
+func (f *crowdFigures) firstLease(ctx context.Context, job cloudcrowd.JobID) (cloudcrowd.Time, error) {
 	for {
-		b, err := wsutil.ReadServerBinary(bus)
-		if err != nil {
-			return err
+		f.mu.Lock()
+		at, known := f.first[job]
+		if !known && f.arrived == nil {
+			f.arrived = make(chan struct{})
 		}
-		switch text := string(b); {
-		case strings.HasPrefix(text, "INFO "):
-			var info struct{ Nonce string }
-			if err := json.Unmarshal([]byte(strings.TrimSpace(text[5:])), &info); err != nil {
-				return err
-			}
-			signature, err := d.key.Sign([]byte(info.Nonce))
-			if err != nil {
-				return err
-			}
-			hello := fmt.Appendf(nil, "CONNECT {\"nkey\":%q,\"sig\":%q,\"protocol\":1,\"verbose\":false}\r\nSUB %s 1\r\n", d.id,
-				base64.RawURLEncoding.EncodeToString(signature), wire.DownSubject(d.id))
-			if err := wsutil.WriteClientBinary(bus, hello); err != nil {
-				return err
-			}
-			err = d.publish(bus, &cloudcrowd.Up{Hello: &cloudcrowd.Hello{Session: string(d.id), Info: cloudcrowd.WorkerInfo{Name: d.id.Short(), Slots: 1, Speed: 1, MemoryBytes: 1 << 30}}})
-			if err != nil {
-				return err
-			}
-		case strings.HasPrefix(text, "-ERR"):
-			return cloudcrowd.Errorf(cloudcrowd.Unavailable, "%s", strings.TrimSpace(text))
-		default:
-			if strings.HasPrefix(text, "PING") {
-				if err := wsutil.WriteClientBinary(bus, []byte("PONG\r\n")); err != nil {
-					return err
-				}
-			}
-			if strings.Contains(text, "MSG ") && welcomed != nil {
-				close(welcomed)
-				welcomed = nil
-			}
+		arrived := f.arrived
+		f.mu.Unlock()
+		if known {
+			return at, nil
+		}
+		select {
+		case <-arrived:
+		case <-time.After(30 * time.Second):
+			return 0, cloudcrowd.Errorf(cloudcrowd.Internal, "job %s had no lease within 30 s", job)
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		}
 	}
 }

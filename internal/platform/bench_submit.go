@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"time"
 
-	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
 )
 
@@ -64,12 +63,7 @@ func (r *BenchSubmitResult) submit(ctx context.Context, s *Server) error {
 		return err
 	}
 	side := max(int(math.Sqrt(float64(r.Tasks))), 1)
-	listed := benchJob(module, side*side, 1)
-	values := make([]string, side)
-	for i := range values {
-		values[i] = fmt.Sprintf("value-%06d", i)
-	}
-	listed.Stages[0].Split = &cloudcrowd.Split{Kind: cloudcrowd.SplitGrid, Grid: []cloudcrowd.GridAxis{{Name: "a", Values: values}, {Name: "b", Values: values}}}
+	listed := gridJob(module, side*side)
 	ranged := benchJob(module, r.Tasks, 1)
 	if _, err := api.Submit(ctx, benchJob(module, 1, 1), ""); err != nil { // warms up
 		return err

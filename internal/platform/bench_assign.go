@@ -1,0 +1,160 @@
+package platform
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"time"
+
+	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/client"
+)
+
+// BenchAssignConfig are the conditions of the benchmark of assignment.
+type BenchAssignConfig struct {
+	Waiting int           // tasks that wait all the time
+	Workers int           // of one slot each, which take up to three leases
+	Task    time.Duration // what a task takes, give or take a half: with Workers the load
+	Span    time.Duration // for how long it is measured
+	Samples int           // small jobs submitted meanwhile
+	DataDir string
+	Profile io.Writer // takes a CPU profile of the server while it is measured; nil: none
+}
+
+// BenchAssignResult is how soon work is assigned.
+type BenchAssignResult struct {
+	LatencyP50     float64 `json:"latency_p50_ms"` // from sending a report until the lease that takes its place has arrived
+	LatencyP99     float64 `json:"latency_p99_ms"`
+	LatencyMost    float64 `json:"latency_max_ms"`
+	SubmitP50      float64 `json:"submit_p50_ms"` // from the request that submits a small job until a worker has its first lease
+	SubmitP99      float64 `json:"submit_p99_ms"`
+	TasksPerSecond float64 `json:"tasks_per_s"`
+	Waiting        int64   `json:"waiting"` // tasks left at the end
+	Workers        int     `json:"workers"`
+	Reports        int     `json:"reports"`
+	Jobs           int     `json:"jobs"` // submitted meanwhile
+	CPUs           int     `json:"cpus"`
+}
+
+// BenchAssign lets workers, run by crowd, a command that performs BenchCrowd, work on a job of a fixed list of tasks, of which so many wait all the time, and
+// reports how soon whoever has reported a result gets his next lease, and how soon small jobs that are submitted meanwhile get their first.
+func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r BenchAssignResult, err error) {
+	r = BenchAssignResult{Workers: b.Workers, Jobs: b.Samples, CPUs: runtime.NumCPU()}
+	s, err := StartServer(ctx, ServerConfig{DataDir: filepath.Join(b.DataDir, "server"), Listen: "127.0.0.1:0"})
+	if err != nil {
+		return r, err
+	}
+	defer func() {
+		if serr := s.Stop(context.WithoutCancel(ctx)); err == nil {
+			err = serr
+		}
+	}()
+	c, err := startCrowd(ctx, s, crowd, b.Workers)
+	if err != nil {
+		return r, err
+	}
+	defer func() {
+		if cerr := c.end(); err == nil {
+			err = cerr
+		}
+	}()
+	api, err := client.New(client.Options{URL: s.URL(), Token: s.AdminToken()})
+	if err != nil {
+		return r, err
+	}
+	module, err := api.PutBytes(ctx, noop)
+	if err != nil {
+		return r, err
+	}
+	if _, err := c.ask("work %s", b.Task); err != nil {
+		return r, err
+	}
+	if _, err := c.ask("connect %s", workerURL(s)); err != nil {
+		return r, err
+	}
+	// The job lasts for the measurement, the small jobs after it, and twice as long.
+	pace := float64(b.Workers) / b.Task.Seconds()
+	spent := pace * (3*b.Span.Seconds() + 10)
+	job, err := api.Submit(ctx, gridJob(module, b.Waiting+int(spent)), "")
+	if err != nil {
+		return r, err
+	}
+	if _, err := c.ask("measure %s", 2*time.Second); err != nil { // until everybody is at work
+		return r, err
+	}
+	if b.Profile != nil {
+		if err := pprof.StartCPUProfile(b.Profile); err != nil {
+			return r, err
+		}
+	}
+	line, err := c.ask("measure %s", b.Span)
+	pprof.StopCPUProfile()
+	if err != nil {
+		return r, err
+	}
+	var l crowdLatency
+	if err := json.Unmarshal([]byte(line), &l); err != nil {
+		return r, err
+	}
+	if l.Reports == 0 {
+		return r, cloudcrowd.Errorf(cloudcrowd.Internal, "nothing was reported in %s", b.Span)
+	}
+	r.LatencyP50, r.LatencyP99, r.LatencyMost, r.Reports = l.P50*1000, l.P99*1000, l.Most*1000, l.Reports
+	r.TasksPerSecond = float64(l.Reports) / b.Span.Seconds()
+	if err := r.small(ctx, api, c, module, b); err != nil {
+		return r, err
+	}
+	if job, err = api.Job(ctx, job.ID); err != nil {
+		return r, err
+	}
+	all := job.Stages[0].UnitsTotal
+	if r.Waiting = all - job.Stages[0].UnitsCarved; r.Waiting < int64(b.Waiting) {
+		err = cloudcrowd.Errorf(cloudcrowd.Internal, "only %d tasks were left to wait", r.Waiting)
+	}
+	return r, err
+}
+
+// small submits jobs of one task, at even intervals.
+func (r *BenchAssignResult) small(ctx context.Context, api *client.Client, c *crowdProcess, module cloudcrowd.Digest, b BenchAssignConfig) error {
+	var took []float64
+	for range b.Samples {
+		began := cloudcrowd.TimeOf(time.Now())
+		job, err := api.Submit(ctx, benchJob(module, 1, 1), "")
+		if err != nil {
+			return err
+		}
+		first, err := c.seconds("first %s", job.ID)
+		if err != nil {
+			return err
+		}
+		took = append(took, (first-float64(began))/1000)
+		select {
+		case <-time.After(b.Span / time.Duration(b.Samples)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if slices.Sort(took); len(took) > 0 {
+		r.SubmitP50, r.SubmitP99 = took[len(took)/2], took[len(took)*99/100]
+	}
+	return nil
+}
+
+// gridJob is a job of at least so many no-op tasks, one for each pair of two lists of values.
+func gridJob(module cloudcrowd.Digest, tasks int) cloudcrowd.JobSpec {
+	side := int(math.Ceil(math.Sqrt(float64(tasks))))
+	values := make([]string, side)
+	for i := range values {
+		values[i] = fmt.Sprintf("value-%06d", i)
+	}
+	spec := benchJob(module, side*side, 1)
+	spec.Stages[0].Split = &cloudcrowd.Split{Kind: cloudcrowd.SplitGrid, Grid: []cloudcrowd.GridAxis{{Name: "a", Values: values}, {Name: "b", Values: values}}}
+	return spec
+}
