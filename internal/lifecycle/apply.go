@@ -49,10 +49,11 @@ func (s *State) Apply(ev Event, at cloudcrowd.Time, out *Out) {
 		s.applyJobEnded(ev.JobEnded, at, out)
 	case ev.QuorumLowered != nil:
 		e := ev.QuorumLowered
-		_, _, t := s.task(e.Task)
+		_, st, t := s.task(e.Task)
 		must(e.Quorum >= 1 && e.Quorum <= t.Quorum, "task %s: quorum %d is not lower than %d", e.Task, e.Quorum, t.Quorum)
 		t.Quorum, t.Start, t.Need = e.Quorum, min(t.Start, e.Quorum), e.Reason
 		t.refresh()
+		st.note(e.Task.Index)
 	case ev.CreditsIssued != nil:
 		e := ev.CreditsIssued
 		n := out.Money.Issue(e.To, e.Amount, e.Note)
@@ -92,7 +93,7 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 	j := &Job{ID: e.Job, Account: e.Account, Spec: e.Spec, SubmittedAt: at, Deadline: e.Deadline, State: cloudcrowd.JobRunning,
 		Budget: e.Spec.Budget, Workers: map[cloudcrowd.WorkerID]*Part{}}
 	for i := range e.Spec.Stages {
-		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, Prior: s.Rates[RateKey(&e.Spec, i)].PerUnit, open: map[int32]struct{}{}})
+		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, Prior: s.Rates[RateKey(&e.Spec, i)].PerUnit, open: map[int32]struct{}{}, want: map[int32]struct{}{}})
 	}
 	s.Jobs[e.Job] = j
 	place, _ := slices.BinarySearch(s.running, e.Job)
@@ -110,6 +111,7 @@ func (s *State) applyCarved(e *TaskCarved, at cloudcrowd.Time) {
 	st.Tasks = append(st.Tasks, &Task{Unit: e.Unit, Level: e.Level, Pos: e.Pos, Final: e.Final, State: cloudcrowd.TaskWaiting,
 		Quorum: e.Quorum, Start: e.Start, Alone: e.Alone, Need: e.Need, CreatedAt: at})
 	st.open[e.Task.Index] = struct{}{}
+	st.note(e.Task.Index)
 	if j.Spec.Stages[e.Task.Stage].Merge != nil {
 		for len(st.Levels) <= int(e.Level) {
 			st.Levels = append(st.Levels, nil)
@@ -157,6 +159,7 @@ func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
 	st.Running++
 	s.part(j, e.Worker, e.Owner).Attempts++
 	t.refresh()
+	st.note(e.ID.Task.Index)
 }
 
 func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
@@ -184,6 +187,7 @@ func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
 		st.SeenCore = st.SeenCore*keep + e.CoreSeconds
 	}
 	t.refresh()
+	st.note(e.ID.Task.Index)
 }
 
 func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
@@ -219,6 +223,7 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 		s.record(a.Worker, out).Lost++
 	}
 	t.refresh()
+	st.note(e.ID.Task.Index)
 	out.Attempts = append(out.Attempts, e.ID)
 }
 
@@ -305,7 +310,7 @@ func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
 	if t.Alone {
 		st.alone++
 	}
-	delete(st.open, e.Task.Index)
+	st.close(e.Task.Index)
 	out.Tasks = append(out.Tasks, e.Task)
 	j.refresh(at)
 }
@@ -325,7 +330,7 @@ func (s *State) applyFailed(e *TaskFailed, at cloudcrowd.Time, out *Out) {
 	t.State, t.EndedAt, t.Reason = cloudcrowd.TaskFailed, at, e.Reason
 	s.pay(j, st, e.Task, t, e.Paid, at, out)
 	st.Failed++
-	delete(st.open, e.Task.Index)
+	st.close(e.Task.Index)
 	out.Tasks = append(out.Tasks, e.Task)
 }
 
@@ -350,6 +355,7 @@ func (s *State) applyReopened(e *TaskReopened, at cloudcrowd.Time, out *Out) {
 	t.Need = e.Reason
 	st.open[e.Task.Index] = struct{}{}
 	t.refresh()
+	st.note(e.Task.Index)
 	out.Tasks = append(out.Tasks, e.Task)
 	j.refresh(at)
 }

@@ -134,10 +134,10 @@ type assigner struct {
 // openTasks serves tasks that exist and want more attempts.
 func (a *assigner) openTasks(src source) {
 	st := src.job.Stages[src.stage]
-	if len(st.open) == 0 {
+	if len(st.want) == 0 {
 		return
 	}
-	for _, ti := range sortedKeys(st.open) {
+	for _, ti := range st.wanting() {
 		if src.job.State.Ended() || a.planned <= 0 {
 			return
 		}

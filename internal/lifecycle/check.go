@@ -63,6 +63,9 @@ func (j *Job) Check() (bad []string) {
 			if _, ok := st.open[int32(ti)]; ok != open {
 				say("%s is %s but its place among open tasks says otherwise", where, t.State)
 			}
+			if _, ok := st.want[int32(ti)]; ok != (t.Wanted() > 0) {
+				say("%s wants %d attempts but its place among those that want some says otherwise", where, t.Wanted())
+			}
 			switch {
 			case t.Retired:
 				retired++

@@ -95,6 +95,7 @@ type Stage struct {
 	Prior     float64                 `cbor:"19,keyasint,omitempty"` // core-seconds per unit in earlier jobs, for as long as this one has seen nothing; 0: none
 	Retired   Retired                 `cbor:"20,keyasint,omitempty"`
 	open      map[int32]struct{}      // tasks not ended, derived
+	want      map[int32]struct{}      // of those, tasks that want more attempts, derived
 	alone     int                     // tasks done that were accepted alone, derived
 }
 
@@ -204,16 +205,35 @@ func (s *State) init() {
 func (s *State) Running() []cloudcrowd.JobID { return slices.Clone(s.running) }
 
 func (s *Stage) derive() {
-	s.open, s.alone = map[int32]struct{}{}, 0
+	s.open, s.want, s.alone = map[int32]struct{}{}, map[int32]struct{}{}, 0
 	for i, t := range s.Tasks {
 		if t.State == cloudcrowd.TaskDone && t.Alone {
 			s.alone++
 		}
 		if t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning {
 			s.open[int32(i)] = struct{}{}
+			s.note(int32(i))
 		}
 	}
 }
+
+// note keeps want up to date with a task that has changed.
+func (s *Stage) note(i int32) {
+	if s.Tasks[i].Wanted() > 0 {
+		s.want[i] = struct{}{}
+	} else {
+		delete(s.want, i)
+	}
+}
+
+// close notes that a task has ended.
+func (s *Stage) close(i int32) {
+	delete(s.open, i)
+	delete(s.want, i)
+}
+
+// wanting lists the tasks that want more attempts, by number.
+func (s *Stage) wanting() []int32 { return sortedKeys(s.want) }
 
 // OldestWaiting is when the task that has waited longest was cut; 0 if none waits.
 func (s *Stage) OldestWaiting() (at cloudcrowd.Time) {
