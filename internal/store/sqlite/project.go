@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/history"
@@ -17,8 +18,8 @@ func (s *Store) ProjectedTo(ctx context.Context, shard int) (seq int64, err erro
 // projectedBytes bounds the segments of one transaction of Project.
 const projectedBytes = 1 << 20
 
-// Project implements store.Projections. A long stretch is written in several transactions, so that commits do not wait for all of it; the
-// last one moves ProjectedTo. Tasks come before their jobs: what a reader finds, he finds whole. Everything is encoded before a transaction begins.
+// Project implements store.Projections. A long stretch is written in several transactions, so that commits do not wait for all of it, and a transaction ends
+// early when one does; the last one moves ProjectedTo. Tasks come before their jobs: what a reader finds, he finds whole. Everything is encoded before a transaction begins.
 func (s *Store) Project(ctx context.Context, p store.Projected) error {
 	if p.To < p.From {
 		return store.ErrFenced
@@ -96,32 +97,52 @@ func (b *projection) add(write func(*writer) error, rows, bytes int) error {
 	return nil
 }
 
+// flush writes what was collected, in one transaction, or in several if commits wait for their turn meanwhile.
 func (b *projection) flush(last bool) error {
-	err := b.s.writeLazily(b.ctx, func(w *writer) error {
-		var at int64
-		if _, err := w.row("SELECT projected FROM shards WHERE shard = ?", []any{b.p.Shard}, &at); err != nil {
+	defer func() {
+		clear(b.writes)
+		b.writes, b.rows, b.bytes = b.writes[:0], 0, 0
+	}()
+	for rest := b.writes; ; {
+		err := b.s.writeLazily(b.ctx, func(w *writer) (err error) {
+			rest, err = b.write(w, rest, last)
+			return err
+		})
+		if err != nil || len(rest) == 0 {
 			return err
 		}
-		if at != b.p.From {
-			return store.ErrFenced
+	}
+}
+
+// quantum is how long a transaction of a projection goes on though a commit waits.
+const quantum = time.Millisecond
+
+// write performs writes until a commit has to wait for longer than quantum, and returns the rest.
+func (b *projection) write(w *writer, writes []func(*writer) error, last bool) ([]func(*writer) error, error) {
+	began := time.Now()
+	var at int64
+	if _, err := w.row("SELECT projected FROM shards WHERE shard = ?", []any{b.p.Shard}, &at); err != nil {
+		return nil, err
+	}
+	if at != b.p.From {
+		return nil, store.ErrFenced
+	}
+	for i, write := range writes {
+		if i > 0 && b.s.waiting.Load() > 0 && time.Since(began) > quantum {
+			return writes[i:], nil
 		}
-		for _, write := range b.writes {
-			if err := write(w); err != nil {
-				return err
-			}
+		if err := write(w); err != nil {
+			return nil, err
 		}
-		if !last {
-			return nil
-		}
-		n, err := w.exec("UPDATE shards SET projected = ?1 WHERE shard = ?2 AND head >= ?1", b.p.To, b.p.Shard)
-		if err == nil && n != 1 {
-			return store.ErrFenced // ahead of the journal
-		}
-		return err
-	})
-	clear(b.writes)
-	b.writes, b.rows, b.bytes = b.writes[:0], 0, 0
-	return err
+	}
+	if !last {
+		return nil, nil
+	}
+	n, err := w.exec("UPDATE shards SET projected = ?1 WHERE shard = ?2 AND head >= ?1", b.p.To, b.p.Shard)
+	if err == nil && n != 1 {
+		return nil, store.ErrFenced // ahead of the journal
+	}
+	return nil, err
 }
 
 // ClearProjection implements store.Projections.

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	_ "modernc.org/sqlite" // the database driver "sqlite"
 
@@ -37,11 +38,12 @@ type Store struct {
 	lock    *filelock.Lock
 	writers *sql.DB
 	readers *sql.DB
-	moment  *sql.Tx    // of a store that was opened for reading only: what everything is read in; nil for others
-	turn    sync.Mutex // held by whoever writes
-	durable *writer    // synced
-	lazy    *writer    // not synced
-	failed  error      // guarded by turn: why every further write is refused
+	moment  *sql.Tx      // of a store that was opened for reading only: what everything is read in; nil for others
+	turn    sync.Mutex   // held by whoever writes
+	waiting atomic.Int32 // durable transactions that wait for their turn
+	durable *writer      // synced
+	lazy    *writer      // not synced
+	failed  error        // guarded by turn: why every further write is refused
 	room    checkpoints
 	history *history.Reader
 	merges  merges

@@ -92,8 +92,14 @@ func (s *Store) transact(ctx context.Context, w *writer, fn func(w *writer) erro
 	if s.moment != nil {
 		return frozen()
 	}
+	if w == s.durable {
+		s.waiting.Add(1)
+	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
+	if w == s.durable {
+		s.waiting.Add(-1)
+	}
 	if s.failed != nil {
 		return &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: "the disk of the data directory failed earlier; nothing is written until the server is restarted",
 			Hint: "see the system's log for the disk, then restart the server", Err: s.failed}
