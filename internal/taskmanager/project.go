@@ -17,6 +17,9 @@ type projector struct {
 	mu      sync.Mutex
 	cond    *sync.Cond
 	pending []store.Projected // one per journal row, in order
+	tasks   int               // in pending
+	readers int               // wait for the tables
+	hurry   chan struct{}     // of length 1: what waits is to be written now
 	to      int64             // last row in the tables
 	snap    snapshot          // waiting to be saved
 	saved   snapshot          // newest one known, saved or as loaded
@@ -31,12 +34,16 @@ type snapshot struct {
 
 const projectRows = 512 // journal rows of one call
 
-// gatherRows is how long the projector lets few rows become more before it writes them. The store has one writer: a small job's next commit shall not wait
-// for the tables to hear of the last one, and rows written together cost less.
-const gatherRows = 4 * time.Millisecond
+// The projector lets little become more before it writes it, unless somebody waits to read it: until gatherTasks tasks have ended, or for gatherFor. The store
+// has one writer, and commits shall not wait for the tables to hear of the last one; and what is written together costs less, because segments that are
+// large from the beginning are not merged later.
+const (
+	gatherTasks = 1024
+	gatherFor   = 100 * time.Millisecond
+)
 
 func newProjector(m *Manager, to int64, head store.Head) *projector {
-	p := &projector{m: m, to: to, done: make(chan struct{}), saved: snapshot{seq: head.SnapshotSeq, bytes: head.Snapshot}}
+	p := &projector{m: m, to: to, hurry: make(chan struct{}, 1), done: make(chan struct{}), saved: snapshot{seq: head.SnapshotSeq, bytes: head.Snapshot}}
 	p.cond = sync.NewCond(&p.mu)
 	return p
 }
@@ -57,8 +64,22 @@ func (p *projector) queued() int64 {
 func (p *projector) add(rows store.Projected) {
 	p.mu.Lock()
 	p.pending = append(p.pending, rows)
+	before := p.tasks
+	p.tasks += len(rows.Tasks)
+	enough := before < gatherTasks && p.tasks >= gatherTasks
 	p.mu.Unlock()
 	p.cond.Signal()
+	if enough {
+		p.now()
+	}
+}
+
+// now ends gathering.
+func (p *projector) now() {
+	select {
+	case p.hurry <- struct{}{}:
+	default:
+	}
 }
 
 // save queues a snapshot; it is written when the tables contain everything up to it.
@@ -89,11 +110,14 @@ func (p *projector) stop() {
 	p.closed = true
 	p.mu.Unlock()
 	p.cond.Broadcast()
+	p.now()
 	<-p.done
 }
 
 func (p *projector) run() {
 	defer close(p.done)
+	gather := time.NewTimer(gatherFor)
+	defer gather.Stop()
 	for {
 		p.mu.Lock()
 		for len(p.pending) == 0 && p.snap.bytes == nil && !p.closed {
@@ -103,9 +127,13 @@ func (p *projector) run() {
 			p.mu.Unlock()
 			return
 		}
-		if len(p.pending) < projectRows/8 && !p.closed {
+		if p.tasks < gatherTasks && p.readers == 0 && !p.closed {
 			p.mu.Unlock()
-			time.Sleep(gatherRows)
+			gather.Reset(gatherFor)
+			select {
+			case <-gather.C:
+			case <-p.hurry:
+			}
 			p.mu.Lock()
 		}
 		batch := p.pending[:min(len(p.pending), projectRows)]
@@ -179,6 +207,7 @@ func (p *projector) write(batch []store.Projected, snap snapshot) error {
 			return err
 		}
 		p.mu.Lock()
+		p.tasks -= len(all.Tasks)
 		clear(batch) // the array lives on
 		p.pending = p.pending[len(batch):]
 		p.to = all.To
@@ -200,6 +229,15 @@ func (p *projector) write(batch []store.Projected, snap snapshot) error {
 
 // wait blocks until the tables contain journal row seq.
 func (p *projector) wait(ctx context.Context, seq int64) error {
+	p.mu.Lock()
+	p.readers++
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.readers--
+		p.mu.Unlock()
+	}()
+	p.now()
 	for p.reached() < seq {
 		t := time.NewTimer(2 * time.Millisecond)
 		select {
