@@ -17,7 +17,8 @@ type projector struct {
 	mu      sync.Mutex
 	cond    *sync.Cond
 	pending []store.Projected // one per journal row, in order
-	tasks   int               // in pending
+	tasks   int               // ended in pending
+	jobs    int               // likewise
 	readers int               // wait for the tables
 	hurry   chan struct{}     // of length 1: what waits is to be written now
 	to      int64             // last row in the tables
@@ -34,11 +35,12 @@ type snapshot struct {
 
 const projectRows = 512 // journal rows of one call
 
-// The projector lets little become more before it writes it, unless somebody waits to read it: until gatherTasks tasks have ended, or for gatherFor. The store
-// has one writer, and commits shall not wait for the tables to hear of the last one; and what is written together costs less, because segments that are
-// large from the beginning are not merged later.
+// The projector lets little become more before it writes it, unless somebody waits to read it: until gatherTasks tasks or gatherJobs jobs have ended, or for
+// gatherFor. The store has one writer, and commits shall not wait for the tables to hear of the last one; and what is written together costs less, because
+// segments that are large from the beginning are not merged later. Of different jobs nothing is written together, and a commit would wait for all.
 const (
 	gatherTasks = 1024
+	gatherJobs  = 8
 	gatherFor   = 100 * time.Millisecond
 )
 
@@ -64,14 +66,28 @@ func (p *projector) queued() int64 {
 func (p *projector) add(rows store.Projected) {
 	p.mu.Lock()
 	p.pending = append(p.pending, rows)
-	before := p.tasks
-	p.tasks += len(rows.Tasks)
-	enough := before < gatherTasks && p.tasks >= gatherTasks
+	before := p.enough()
+	tasks, jobs := ended(&rows)
+	p.tasks, p.jobs = p.tasks+tasks, p.jobs+jobs
+	enough := !before && p.enough()
 	p.mu.Unlock()
 	p.cond.Signal()
 	if enough {
 		p.now()
 	}
+}
+
+// enough reports whether what waits is worth writing.
+func (p *projector) enough() bool { return p.tasks >= gatherTasks || p.jobs >= gatherJobs }
+
+// ended counts what ended in a journal row, or several.
+func ended(rows *store.Projected) (tasks, jobs int) {
+	for i := range rows.Jobs {
+		if rows.Jobs[i].Summary.State.Ended() {
+			jobs++
+		}
+	}
+	return len(rows.Tasks), jobs
 }
 
 // now ends gathering.
@@ -127,7 +143,7 @@ func (p *projector) run() {
 			p.mu.Unlock()
 			return
 		}
-		if p.tasks < gatherTasks && p.readers == 0 && !p.closed {
+		if !p.enough() && p.readers == 0 && !p.closed {
 			p.mu.Unlock()
 			gather.Reset(gatherFor)
 			select {
@@ -207,7 +223,10 @@ func (p *projector) write(batch []store.Projected, snap snapshot) error {
 			return err
 		}
 		p.mu.Lock()
-		p.tasks -= len(all.Tasks)
+		for i := range batch {
+			tasks, jobs := ended(&batch[i])
+			p.tasks, p.jobs = p.tasks-tasks, p.jobs-jobs
+		}
 		clear(batch) // the array lives on
 		p.pending = p.pending[len(batch):]
 		p.to = all.To
