@@ -30,7 +30,14 @@ func (g *Gateway) Check(c server.ClientAuthentication) bool {
 		password := subtle.ConstantTimeCompare([]byte(options.Password), []byte(g.secret))
 		return user&password == 1
 	}
-	id, err := g.admit(options.Nkey, options.Sig, nonce)
+	var id cloudcrowd.WorkerID
+	var err error
+	asked := make(chan struct{})
+	go func() { // a stack that has grown for this would stay as large as long as the connection lives
+		defer close(asked)
+		id, err = g.admit(options.Nkey, options.Sig, nonce)
+	}()
+	<-asked
 	if err == nil {
 		err = g.attach(s, id)
 	}

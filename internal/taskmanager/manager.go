@@ -96,6 +96,7 @@ type Manager struct {
 	err     error
 	closed  chan struct{} // closed when the loop no longer takes commands
 	names   sync.Map      // WorkerID → name
+	aside   aside
 
 	figures  figures
 	draining atomic.Pointer[string] // why no new work is taken; nil while it is
@@ -156,6 +157,7 @@ func New(cfg Config) *Manager {
 	}
 	m := &Manager{cfg: cfg, log: cfg.Log, queue: make(chan command, queueLength), closed: make(chan struct{}), done: make(chan struct{})}
 	m.feed = newFeed(m.words)
+	m.aside.perform = cfg.Perform
 	return m
 }
 

@@ -44,7 +44,7 @@ func (m *Manager) Receive(w cloudcrowd.WorkerID, up cloudcrowd.Up) {
 	up.Reports = nil
 	if up.Hello != nil {
 		hello := *up.Hello
-		m.cfg.Perform(func() { m.hello(w, hello, true) })
+		m.aside.do(func() { m.hello(w, hello, true) })
 		up.Hello = nil
 	}
 	if up.Beat != nil || len(up.Returned) > 0 || up.Leaving {
@@ -103,7 +103,7 @@ func (m *Manager) vetted(r cloudcrowd.Result) cloudcrowd.Result {
 
 // Introduce makes a worker known that is connected already and said Hello to somebody else. What it holds is not in h: its next beat tells.
 func (m *Manager) Introduce(w cloudcrowd.WorkerID, h cloudcrowd.Hello) {
-	m.cfg.Perform(func() { m.hello(w, h, false) })
+	m.aside.do(func() { m.hello(w, h, false) })
 }
 
 // Shares says how many leases each of some workers may hold of this shard, until their next beat says otherwise.
@@ -113,6 +113,7 @@ func (m *Manager) Shares(of map[cloudcrowd.WorkerID]int) {
 		for w, n := range of {
 			if s := l.sessions[w]; s != nil {
 				s.sched.Capacity = min(max(n, 0), 4*s.sched.Slots+maxAhead)
+				s.sched.Touch()
 			}
 		}
 		return nil
@@ -185,7 +186,7 @@ func (l *loop) note(w cloudcrowd.WorkerID, s *session, at cloudcrowd.Time) {
 	}
 	s.noted = at
 	info := s.info
-	l.m.cfg.Perform(func() {
+	l.m.aside.do(func() {
 		if err := l.m.cfg.Store.SeenWorker(context.Background(), w, info, at); err != nil {
 			l.m.log.Debug("noting a worker's sign of life", "worker", w.Short(), "err", err)
 		}
