@@ -60,9 +60,9 @@ var benchConnectionsPage = page{
 	text: `
 Starts a server and, in a second process, many devices that connect to it
 over the real WebSocket, say hello, beat, and do nothing. Prints the server's
-memory for each, how long it took until all were welcome, and how long it
-took after all of them were cut off at once. Both processes need a file
-descriptor for each.
+memory for each, after some idle time and as soon as all are welcome, how
+long that took, and how long it took after all of them were cut off at once.
+Both processes need a file descriptor for each.
 `,
 	examples: `
 cloudcrowd bench connections --workers 10000
@@ -198,7 +198,7 @@ func (a *app) benchConnectionsCommand() *cobra.Command {
 		if a.json {
 			return a.object(r)
 		}
-		a.facts("memory", fmt.Sprintf("%.1f KiB a connection (%d of them)", r.KiBPerConnection, r.Workers), "connect", fmt.Sprintf("%.1f s until all are welcome", r.ConnectSeconds),
+		a.facts("memory", fmt.Sprintf("%.1f KiB a connection (%d of them), %.1f KiB when they have just come", r.KiBPerConnection, r.Workers, r.KiBAtOnce), "connect", fmt.Sprintf("%.1f s until all are welcome", r.ConnectSeconds),
 			"storm", fmt.Sprintf("%.1f s until all are back", r.StormSeconds))
 		return nil
 	})
