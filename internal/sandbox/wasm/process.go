@@ -27,6 +27,10 @@ type process struct {
 	stderr crashLog
 	base   int64 // resident bytes before the first attempt
 
+	// out is the folder that is /out of the next attempt, empty; nil: to be made. It stays with the child as long as its attempts leave it empty, which many
+	// do: moving the caller's in and out would cost more than running a small program.
+	out *os.File
+
 	mu    sync.Mutex
 	cause sandbox.Status // why it was killed; "" if it was not
 }
@@ -93,10 +97,42 @@ func (p *process) killedFor() sandbox.Status {
 	return p.cause
 }
 
+// makeOut sees to it that the child has an empty folder for the output of an attempt.
+func (p *process) makeOut() (err error) {
+	if p.out != nil {
+		return nil
+	}
+	path := filepath.Join(p.dir, "out", "a")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	p.out, err = os.Open(path)
+	return err
+}
+
+// bringOut puts what an attempt has left in the place of the empty folder to, unless it left nothing, which is seen by looking, not by what the child says.
+func (p *process) bringOut(to string) (empty bool, err error) {
+	if _, err := p.out.Seek(0, io.SeekStart); err != nil {
+		return false, err
+	}
+	switch _, err := p.out.Readdirnames(1); {
+	case err == io.EOF:
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	_ = p.out.Close() // it was read only
+	p.out = nil
+	return false, errors.Join(os.Remove(to), os.Rename(filepath.Join(p.dir, "out", "a"), to))
+}
+
 // stop kills the process, waits until it is gone and removes its folder.
 func (p *process) stop() {
 	p.kill(sandbox.Cancelled)
 	<-p.dead
+	if p.out != nil {
+		_ = p.out.Close() // it was read only
+	}
 	if p.dir != "" {
 		_ = os.RemoveAll(p.dir)
 	}

@@ -72,18 +72,20 @@ func cancelled() sandbox.Outcome {
 	return sandbox.Outcome{Status: sandbox.Cancelled, Reason: "the attempt was cancelled"}
 }
 
-// attempt moves In and Out into the child's folder, lets it run the program, and moves them back. began says that the program may have run.
+// attempt moves In into the child's folder, lets it run the program, moves In back, and brings to Out what was left for it. began says that the program may
+// have run.
 func (s *Sandbox) attempt(ctx context.Context, p *process, spec *sandbox.Spec) (outcome sandbox.Outcome, began bool, err error) {
-	in, out := filepath.Join(p.dir, "in", "a"), filepath.Join(p.dir, "out", "a")
-	if err := move(spec.Out, out, "out"); err != nil {
-		s.release(p, true)
-		return outcome, false, err
+	in := filepath.Join(p.dir, "in", "a")
+	if err := p.makeOut(); err != nil {
+		s.release(p, false)
+		return outcome, false, fmt.Errorf("attempt %s: make a folder for its output: %w", spec.ID, err)
 	}
 	if spec.In != "" {
-		if err := move(spec.In, in, "in"); err != nil {
-			err = errors.Join(err, os.Rename(out, spec.Out))
+		if err := os.Rename(spec.In, in); err != nil {
 			s.release(p, true)
-			return outcome, false, err
+			return outcome, false, &cloudcrowd.Error{Code: cloudcrowd.Invalid, Field: "in", Err: err,
+				Msg:  "the folder cannot be moved into the sandbox's folder",
+				Hint: "In, Out and the sandbox's Root must be on one file system"}
 		}
 	}
 	outcome, began, healthy := s.talk(ctx, p, spec)
@@ -91,7 +93,7 @@ func (s *Sandbox) attempt(ctx context.Context, p *process, spec *sandbox.Spec) (
 		p.kill(sandbox.Broken)
 		<-p.dead
 	}
-	err = os.Rename(out, spec.Out)
+	empty, err := p.bringOut(spec.Out)
 	if spec.In != "" {
 		err = errors.Join(err, os.Rename(in, spec.In))
 	}
@@ -99,8 +101,11 @@ func (s *Sandbox) attempt(ctx context.Context, p *process, spec *sandbox.Spec) (
 	if err != nil {
 		return outcome, began, fmt.Errorf("attempt %s: bring its folders back: %w", spec.ID, err)
 	}
+	if outcome.Empty = empty; empty {
+		return outcome, began, nil
+	}
 	found, err := sandbox.Inspect(spec.Out, spec.Limits.OutputFiles)
-	outcome.Usage.OutputBytes, outcome.Empty = found.Bytes, err == nil && found.Entries == 0
+	outcome.Usage.OutputBytes = found.Bytes
 	if outcome.Status == sandbox.Succeeded {
 		switch {
 		case err != nil:
@@ -110,16 +115,6 @@ func (s *Sandbox) attempt(ctx context.Context, p *process, spec *sandbox.Spec) (
 		}
 	}
 	return outcome, began, nil
-}
-
-// move renames a folder of the caller into the walls.
-func move(from, to, field string) error {
-	if err := os.Rename(from, to); err != nil {
-		return &cloudcrowd.Error{Code: cloudcrowd.Invalid, Field: field, Err: err,
-			Msg:  "the folder cannot be moved into the sandbox's folder",
-			Hint: "In, Out and the sandbox's Root must be on one file system"}
-	}
-	return nil
 }
 
 // talk sends the run and waits for its end or for a reason to kill the child. healthy says that the child can run another attempt.
