@@ -25,8 +25,14 @@ const programName = "program"
 
 // attempt runs the program once in fresh memory.
 func (c *child) attempt(r run) done {
-	limitFiles(max(r.Limits.OutputBytes, r.Limits.TmpBytes))
-	limitData(r.Limits.MemoryBytes)
+	if files := max(r.Limits.OutputBytes, r.Limits.TmpBytes); files != c.files {
+		limitFiles(files)
+		c.files = files
+	}
+	if r.Limits.MemoryBytes != c.data {
+		limitData(r.Limits.MemoryBytes)
+		c.data = r.Limits.MemoryBytes
+	}
 	in := &inputs{dev: 1}
 	if r.HasIn {
 		root, err := c.in.OpenRoot("a")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
@@ -36,21 +37,36 @@ func ChildMain() {
 		_ = c.pipe.receive(&none, maxFrameBytes)
 		os.Exit(0)
 	}
-	// The frames are read beside the run, so that the child ends with its parent even while a program loops. This goroutine must not allocate
-	// much: a garbage collection would wait for the program.
-	runs := make(chan run)
-	go func() {
-		for {
-			var r run
-			if err := c.pipe.receive(&r, maxFrameBytes); err != nil {
-				os.Exit(0)
-			}
-			runs <- r
+	for {
+		var r run
+		if c.pipe.receive(&r, maxFrameBytes) != nil {
+			os.Exit(0)
 		}
-	}()
-	for r := range runs {
+		attended := attend(c.pipe)
 		if c.pipe.send(started{CPUSeconds: cpuSeconds()}) != nil || c.pipe.send(c.attempt(r)) != nil {
 			os.Exit(0)
+		}
+		attended()
+	}
+}
+
+// attendAfter is how long an attempt goes on before anything is read beside it.
+const attendAfter = 50 * time.Millisecond
+
+// attend ends this process with its parent even while a program loops: when the program has run for some time, a goroutine waits for the next frame or the end
+// of the pipe. Most attempts are over before. It must not allocate much: a garbage collection would wait for the program. The function it returns is called
+// after the attempt; then the pipe is the caller's again.
+func attend(p *pipe) func() {
+	ended := make(chan struct{})
+	timer := time.AfterFunc(attendAfter, func() {
+		if _, err := p.r.Peek(1); err != nil {
+			os.Exit(0)
+		}
+		close(ended)
+	})
+	return func() {
+		if !timer.Stop() {
+			<-ended
 		}
 	}
 }
@@ -61,6 +77,8 @@ type child struct {
 	runtime wazero.Runtime
 	program wazero.CompiledModule
 	dir     string
+	files   int64    // last of limitFiles
+	data    int64    // last of limitData
 	out     *os.Root // Dir/out
 	in      *os.Root // Dir/in
 	tmp     *os.Root
