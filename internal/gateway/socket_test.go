@@ -2,14 +2,19 @@ package gateway
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/gobwas/ws"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
 // pair is a socket and the bare other end of it.
@@ -114,6 +119,37 @@ func TestSocketWrites(t *testing.T) {
 		f, err := ws.ReadFrame(there)
 		if err != nil || f.Header.OpCode != ws.OpBinary || !f.Header.Fin || f.Header.Masked || !bytes.Equal(f.Payload, want) {
 			t.Fatalf("%d bytes: %+v, %v", n, f.Header, err)
+		}
+	}
+}
+
+// Where a worker's bytes are cut into WebSocket messages does not matter, nor whether they fit a buffer.
+func TestPieces(t *testing.T) {
+	t.Parallel()
+	_, c, s := start(t, nil)
+	d := newDevice(t)
+	conn := rawConnect(t, s, d)
+	up := cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s"}}
+	for i := range 3000 {
+		sum := sha256.Sum256(fmt.Append(nil, i)) // cannot be compressed
+		up.Beat.Cached = append(up.Beat.Cached, cloudcrowd.Digest(hex.EncodeToString(sum[:])))
+	}
+	frame, err := wire.EncodeUp(&up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(frame) < 2*cap(*buffers.Get().(*[]byte)) {
+		t.Fatalf("a frame of %d bytes shows nothing", len(frame))
+	}
+	text := append(fmt.Appendf(nil, "PUB %s %d\r\n", wire.UpSubject(d.id), len(frame)), append(frame, "\r\n"...)...)
+	for _, size := range []int{len(text), 40_000, 1000, 61} {
+		for piece := range slices.Chunk(text, size) {
+			if _, err := conn.Write(piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := c.next(t); got.up.Beat == nil || !slices.Equal(got.up.Beat.Cached, up.Beat.Cached) {
+			t.Fatalf("in pieces of %d: %+v", size, got)
 		}
 	}
 }

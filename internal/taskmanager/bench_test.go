@@ -43,10 +43,10 @@ func processorTime(b *testing.B) float64 {
 }
 
 // What the loop costs a task: deciding, encoding, leasing and what the tables are given, without store, bus and agents. Each step is a batch: every worker
-// reports all it has. b.N is the number of tasks.
+// reports all it has, or with few above 0, so many of them do. b.N is the number of tasks.
 func BenchmarkLoop(b *testing.B) {
-	for _, c := range []struct{ workers, slots, replicas int }{{4, 64, 1}, {4, 64, 2}, {100, 8, 1}, {1000, 8, 1}, {10000, 2, 1}} {
-		b.Run(fmt.Sprintf("workers=%d/slots=%d/replicas=%d", c.workers, c.slots, c.replicas), func(b *testing.B) {
+	for _, c := range []struct{ workers, slots, replicas, few int }{{4, 64, 1, 0}, {4, 64, 2, 0}, {100, 8, 1, 0}, {1000, 8, 1, 0}, {10000, 2, 1, 0}, {100, 2, 1, 100}, {1000, 2, 1, 100}, {10000, 2, 1, 100}} {
+		b.Run(fmt.Sprintf("workers=%d/slots=%d/replicas=%d/few=%d", c.workers, c.slots, c.replicas, c.few), func(b *testing.B) {
 			r := newRig(b, func(cfg *Config) { cfg.Prices = cloudcrowd.DefaultPrices })
 			q := &quick{Store: r.store}
 			r.m.cfg.Store = q
@@ -69,7 +69,18 @@ func BenchmarkLoop(b *testing.B) {
 				r.mu.Lock()
 				r.now = r.now.Add(2 * time.Millisecond)
 				sent := r.sent
-				r.sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
+				if c.few == 0 {
+					r.sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
+				} else {
+					sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
+					for w, list := range r.sent {
+						if len(sent) == c.few {
+							break
+						}
+						sent[w] = list
+						delete(r.sent, w)
+					}
+				}
 				r.mu.Unlock()
 				for w, list := range sent {
 					var up cloudcrowd.Up
