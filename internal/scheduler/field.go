@@ -67,6 +67,7 @@ const (
 	smallField = 32  // up to so many workers all are looked at
 
 	holdersKept = cloudcrowd.Time(1e6) // how long a field goes by who had an input
+	lateAgain   = 0.05                 // seconds until a worker that is late is looked at again
 )
 
 // NewField prepares workers for placements at now. The slice is kept and not changed. When one of them closes or opens, a new field is needed.
@@ -133,10 +134,19 @@ func (f *Field) Refresh(now cloudcrowd.Time) {
 	at := float64(now-f.began) / 1e6
 	for _, c := range f.classes {
 		for _, q := range []*queue{&c.free, &c.busy} {
-			for len(q.list) > 0 && q.list[0].until > 0 && q.list[0].until <= at { // it should be free and is not
-				f.renew(q.list[0])
+			for len(q.list) > 0 && q.list[0].until > 0 && q.list[0].until <= at {
+				f.late(q.list[0], at)
 			}
 		}
+	}
+}
+
+// late looks anew at a worker that should be free and is not, and not again for some time: it has the place of one that is free then.
+func (f *Field) late(p *place, at float64) {
+	f.renew(p)
+	if p.in != nil && p.until > 0 && p.until < at+lateAgain {
+		p.until = at + lateAgain
+		p.in.down(p.at)
 	}
 }
 
