@@ -10,7 +10,25 @@ type JobSpec struct {
 	Budget   Credits          `json:"budget"`           // micro-credits held at submit; 0 asks for the plan's upper estimate
 	Deadline Duration         `json:"deadline,omitempty"`
 	Outputs  []string         `json:"outputs"` // stages whose outputs are the job's result; never empty once normalised
+
+	Priority  int      `json:"priority,omitempty"`  // -100..100; of a requester's jobs the higher goes first. It never counts between requesters
+	Speculate *float64 `json:"speculate,omitempty"` // share of its work that may go into second copies of stragglers, 0..1; 0: none; nil: DefaultSpeculate
 }
+
+// SpeculateShare is the share of a job's work that may go into second copies of stragglers.
+func (s *JobSpec) SpeculateShare() float64 {
+	if s.Speculate == nil {
+		return DefaultSpeculate
+	}
+	return *s.Speculate
+}
+
+// Bounds and defaults of a job, as docs/jobs.md states them.
+const (
+	LowestPriority   = -100
+	HighestPriority  = 100
+	DefaultSpeculate = 0.1
+)
 
 // Input is a named input of a job: one file, or a set of files.
 type Input struct {

@@ -158,7 +158,28 @@ type Why struct {
 	Candidates    int     `json:"candidates" cbor:"6,keyasint,omitempty"` // workers that could have taken it
 	RunnerUp      string  `json:"runner_up,omitempty" cbor:"7,keyasint,omitempty"`
 	RunnerUpSecs  float64 `json:"runner_up_seconds,omitempty" cbor:"8,keyasint,omitempty"`
-	Purpose       string  `json:"purpose,omitempty" cbor:"9,keyasint,omitempty"` // "first", "replica", "retry", "tie-break"
+	Purpose       string  `json:"purpose,omitempty" cbor:"9,keyasint,omitempty"` // "first", "replica", "retry", "redo", "tie-break", "copy"
+	Turn          *Turn   `json:"turn,omitempty" cbor:"10,keyasint,omitempty"`   // why it was this job's turn; nil: no other wanted anything
+	Late          *Late   `json:"late,omitempty" cbor:"11,keyasint,omitempty"`   // of a second copy: the attempt that is late
+}
+
+// Turn is what decided that a job came before others. Figures of its requester come before those of the job: priority and deadline count among the jobs of one requester.
+type Turn struct {
+	UsageCoreSeconds float64 `json:"usage_core_seconds" cbor:"1,keyasint,omitempty"`      // what its requester had used lately, older use counting less
+	Running          int64   `json:"running" cbor:"2,keyasint,omitempty"`                 // attempts its requester had running
+	Quota            int64   `json:"quota,omitempty" cbor:"3,keyasint,omitempty"`         // most of them; 0: no bound
+	Weight           float64 `json:"weight,omitempty" cbor:"4,keyasint,omitempty"`        // of its requester's share; 0: 1
+	Requesters       int     `json:"requesters" cbor:"5,keyasint,omitempty"`              // who had work to be done, itself included
+	Priority         int     `json:"priority" cbor:"6,keyasint,omitempty"`                // of the job, with what it had gained by waiting
+	Slack            float64 `json:"slack_seconds,omitempty" cbor:"7,keyasint,omitempty"` // until all workers must be at work for it to meet its deadline; 0: it has none
+}
+
+// Late is an attempt of which a second copy was started.
+type Late struct {
+	N                int32   `json:"attempt" cbor:"1,keyasint,omitempty"`
+	ElapsedSeconds   float64 `json:"elapsed_seconds" cbor:"2,keyasint,omitempty"`
+	ExpectedSeconds  float64 `json:"expected_seconds" cbor:"3,keyasint,omitempty"`  // from lease to end, by what was believed when it was leased
+	RemainingSeconds float64 `json:"remaining_seconds" cbor:"4,keyasint,omitempty"` // believed when the copy was started
 }
 
 // Time is a convenience for events: Unix microseconds, so that encodings stay small and exact.

@@ -54,6 +54,10 @@ func (s *State) Apply(ev Event, at cloudcrowd.Time, out *Out) {
 		t.Quorum, t.Start, t.Need = e.Quorum, min(t.Start, e.Quorum), e.Reason
 		t.refresh()
 		st.note(e.Task.Index)
+	case ev.AttemptCompared != nil:
+		s.applyCompared(ev.AttemptCompared, at, out)
+	case ev.HalfLifeSet != nil:
+		s.setHalfLife(ev.HalfLifeSet.HalfLife, at)
 	case ev.CreditsIssued != nil:
 		e := ev.CreditsIssued
 		n := out.Money.Issue(e.To, e.Amount, e.Note)
@@ -153,7 +157,8 @@ func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
 	must(j.State == cloudcrowd.JobRunning, "attempt %s leased of a job that is %s", e.ID, j.State)
 	must(e.Reserve <= j.Available(), "attempt %s reserves %d of %d", e.ID, e.Reserve, j.Available())
 	t.Attempts = append(t.Attempts, &Attempt{N: e.ID.N, Worker: e.Worker, Owner: e.Owner, Trusted: e.Trusted, State: cloudcrowd.AttemptLeased,
-		Round: t.Round, LeasedAt: at, Reserve: e.Reserve, Expected: e.Expected, Speed: e.Speed, Why: e.Why})
+		Round: t.Round, LeasedAt: at, Reserve: e.Reserve, Expected: e.Expected, Speed: e.Speed, Why: e.Why, Copy: e.Copy})
+	j.Course.note(e, at)
 	j.Reserved += e.Reserve
 	j.Attempts++
 	st.Running++
@@ -164,15 +169,19 @@ func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
 
 func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
 	j, st, t, a := s.attempt(e.ID)
-	must(a.State == cloudcrowd.AttemptLeased || a.State == cloudcrowd.AttemptLost, "attempt %s reported while %s", e.ID, a.State)
+	must(a.State == cloudcrowd.AttemptLeased || a.State == cloudcrowd.AttemptLost || a.State == cloudcrowd.AttemptCancelled && a.Digest == "", "attempt %s reported while %s", e.ID, a.State)
 	if a.State == cloudcrowd.AttemptLeased {
 		st.Running--
-	} else { // late, but the first: its lease had expired and its reserve was released
+		st.Lateness = lateness(st.Lateness, float64(at-a.LeasedAt)/1e6, a.Why.FinishSeconds)
+	} else { // late, but still of use: its reserve was released
 		a.Reserve = min(a.Reserve, j.Available())
 		j.Reserved += a.Reserve
-		j.Failed--
-		j.Workers[a.Worker].Failed--
+		if a.State == cloudcrowd.AttemptLost {
+			j.Failed--
+			j.Workers[a.Worker].Failed--
+		}
 	}
+	s.use(j.Account, e.CoreSeconds, at)
 	keep := min(a.Reserve, e.Reserve)
 	j.Reserved -= a.Reserve - keep
 	a.Reserve = keep
@@ -208,6 +217,7 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 	switch e.State {
 	case cloudcrowd.AttemptFailed:
 		a.CoreSeconds = e.CoreSeconds
+		s.use(j.Account, e.CoreSeconds, at)
 		j.Failed++
 		p.Failed++
 		if e.Result != nil && e.Result.Outcome.ProgramFault() {

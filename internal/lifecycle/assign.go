@@ -1,10 +1,8 @@
 package lifecycle
 
 import (
-	"cmp"
 	"fmt"
 	"math"
-	"slices"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/decompose"
@@ -13,18 +11,8 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/verify"
 )
 
-// source is a stage that may have work: open tasks that want attempts, then whatever its cursor or merge tree gives next.
-type source struct {
-	job      *Job
-	stage    int
-	rank     float64
-	share    int64 // attempts its requester has running
-	jobShare int64 // attempts its job has running
-	order    int
-}
-
-// Assign hands out leases: work is taken by fair share of requesters and of their jobs, within a job by longest remaining path, and each piece goes where it
-// finishes earliest. It returns the new attempts; their workers' Held is updated, expires being when a lease ends unless extended.
+// Assign hands out leases: requesters take turns by fair share, the jobs of one go by priority and slack, the stages of a job by longest remaining path, and each
+// piece goes where it finishes earliest. It returns the new attempts; their workers' Held is updated, expires being when a lease ends unless extended.
 func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) []cloudcrowd.AttemptID {
 	if len(d.State.running) == 0 {
 		return nil
@@ -38,10 +26,10 @@ func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) [
 	if free == 0 && !d.anyFailures() {
 		return nil
 	}
-	a := assigner{d: d, workers: workers, field: d.Field, slots: slots, free: free, planned: 4*slots + 16, expires: expires}
-	for _, src := range d.sources() {
-		a.openTasks(src)
-		a.carve(src)
+	a := assigner{d: d, workers: workers, field: d.Field, slots: slots, free: free, planned: 4*slots + 16, expires: expires, turns: d.turns(slots)}
+	a.round()
+	if d.Copies {
+		a.copies()
 	}
 	return a.leased
 }
@@ -54,36 +42,6 @@ func (d *Decider) anyFailures() bool {
 		}
 	}
 	return false
-}
-
-func (d *Decider) sources() []source {
-	running := map[cloudcrowd.AccountID]int64{}
-	ofJob := make(map[cloudcrowd.JobID]int64)
-	var list []source
-	for n, id := range d.State.Running() {
-		j := d.State.Jobs[id]
-		if j.State.Ended() {
-			continue
-		}
-		ranks := j.Ranks()
-		for i, st := range j.Stages {
-			running[j.Account] += st.Running
-			ofJob[id] += st.Running
-			if st.State == cloudcrowd.StageRunning {
-				list = append(list, source{job: j, stage: i, rank: ranks[i], order: n})
-			}
-		}
-	}
-	for i := range list {
-		list[i].share, list[i].jobShare = running[list[i].job.Account], ofJob[list[i].job.ID]
-	}
-	slices.SortStableFunc(list, func(a, b source) int {
-		if a.job == b.job { // ranks compare only within a job
-			return cmp.Compare(b.rank, a.rank)
-		}
-		return cmp.Or(cmp.Compare(a.share, b.share), cmp.Compare(a.jobShare, b.jobShare), cmp.Compare(a.order, b.order))
-	})
-	return list
 }
 
 // Ranks are the upward ranks of a job's stages in seconds: the estimated time of one of its tasks on the reference core and of the longest path after it.
@@ -125,28 +83,34 @@ type assigner struct {
 	field   *scheduler.Field
 	slots   int // of all open workers
 	free    int
-	planned int // pieces that may still be booked on busy workers, to bound the look-ahead
+	turns   turns
+	turn    *turn // whose it is
+	planned int   // pieces that may still be booked on busy workers, to bound the look-ahead
 	expires cloudcrowd.Time
 	leased  []cloudcrowd.AttemptID
 	parties map[cloudcrowd.AccountID]int // by requester, counted when first asked for: nobody comes or goes meanwhile
 }
 
 // openTasks serves tasks that exist and want more attempts.
-func (a *assigner) openTasks(src source) {
+func (a *assigner) openTasks(src *source) {
 	st := src.job.Stages[src.stage]
-	if len(st.want) == 0 {
-		return
+	if !src.listed {
+		src.listed = true
+		if len(st.want) > 0 {
+			src.open = st.wanting()
+		}
 	}
-	for _, ti := range st.wanting() {
-		if src.job.State.Ended() || a.planned <= 0 {
+	for ; len(src.open) > 0; src.open = src.open[1:] {
+		if src.job.State.Ended() || a.planned <= 0 || a.turn.left <= 0 {
 			return
 		}
+		ti := src.open[0]
 		if !src.job.Sourced(src.stage, st.Tasks[ti]) {
 			continue
 		}
 		id := cloudcrowd.TaskID{Job: src.job.ID, Stage: int32(src.stage), Index: ti}
 		for range st.Tasks[ti].Wanted() {
-			if !a.serve(src, id, st.Tasks[ti]) {
+			if a.turn.full() || !a.serve(src, id, st.Tasks[ti]) {
 				break
 			}
 		}
@@ -154,7 +118,7 @@ func (a *assigner) openTasks(src source) {
 }
 
 // serve places one attempt of an existing task; false if that is not possible now.
-func (a *assigner) serve(src source, id cloudcrowd.TaskID, t *Task) bool {
+func (a *assigner) serve(src *source, id cloudcrowd.TaskID, t *Task) bool {
 	it := a.d.item(src.job, src.stage, t)
 	it.Rank = src.rank
 	c := a.field.Place(it)
@@ -202,11 +166,10 @@ func (a *assigner) failedEverywhere(t *Task) bool {
 }
 
 // carve cuts new tasks while somebody can take them at once.
-func (a *assigner) carve(src source) {
+func (a *assigner) carve(src *source) {
 	j, i := src.job, src.stage
 	st, spec := j.Stages[i], &j.Spec.Stages[i]
-	later := int64(0) // pieces booked on workers that are still busy
-	for a.free > 0 && !j.State.Ended() {
+	for a.free > 0 && a.turn.left > 0 && !j.State.Ended() {
 		probing := decompose.Divisible(spec.Split) && st.SeenUnits == 0
 		if probing && len(st.Tasks) >= a.slots {
 			return // wait for a first measurement
@@ -226,8 +189,8 @@ func (a *assigner) carve(src source) {
 			// A faster worker frees soon: this piece waits for it, the one after may suit somebody else.
 			a.field.Book(c.Worker, c.Why.RunSeconds)
 			a.planned--
-			later += cut.unit.Hi - cut.unit.Lo
-			if total, _ := j.Total(i); spec.Merge != nil || st.Next+later >= total || a.planned <= 0 {
+			src.later += cut.unit.Hi - cut.unit.Lo
+			if total, _ := j.Total(i); spec.Merge != nil || st.Next+src.later >= total || a.planned <= 0 {
 				return
 			}
 			continue
@@ -250,7 +213,7 @@ func (a *assigner) carve(src source) {
 			return
 		}
 		for range t.Wanted() {
-			if !a.serve(src, id, t) {
+			if a.turn.full() || !a.serve(src, id, t) {
 				break
 			}
 		}
@@ -361,14 +324,17 @@ func (a *assigner) affordable(j *Job, i int, core float64) bool {
 	return false
 }
 
-func (a *assigner) lease(src source, id cloudcrowd.TaskID, t *Task, c scheduler.Choice, it scheduler.Item) bool {
-	j, w := src.job, c.Worker
+func (a *assigner) lease(src *source, id cloudcrowd.TaskID, t *Task, c scheduler.Choice, it scheduler.Item) bool {
+	j, w, turn := src.job, c.Worker, a.turn
 	if !a.affordable(j, src.stage, it.CoreSeconds) {
 		return false
 	}
 	attempt := cloudcrowd.AttemptID{Task: id, N: int32(len(t.Attempts)) + 1}
-	c.Why.Purpose = purpose(t)
-	a.d.emit(Event{AttemptLeased: &AttemptLeased{ID: attempt, Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j),
+	if c.Why.Purpose == "" {
+		c.Why.Purpose = purpose(t)
+	}
+	c.Why.Turn = a.explain(src)
+	a.d.emit(Event{AttemptLeased: &AttemptLeased{ID: attempt, Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j), Copy: c.Why.Purpose == Copy,
 		Reserve: min(a.d.reserve(j, src.stage, it.CoreSeconds), j.Available()), Expected: c.Why.RunSeconds + c.Why.FetchSeconds, Speed: w.Speed, Why: c.Why}})
 	a.field.Lease(w, attempt, &scheduler.Held{MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires,
 		Until: LeaseLimit(&j.Spec.Stages[src.stage], a.d.At)})
@@ -377,6 +343,9 @@ func (a *assigner) lease(src source, id cloudcrowd.TaskID, t *Task, c scheduler.
 	}
 	a.leased = append(a.leased, attempt)
 	a.free--
+	turn.left--
+	turn.attempts++
+	turn.slots += occupied(it.CoreSeconds)
 	return true
 }
 

@@ -26,10 +26,12 @@ func sample() []Event {
 	stage := cloudcrowd.Stage{Name: "count", After: []string{"first"}, Split: split, Run: program, Merge: merge, Inputs: []string{"genome"},
 		Resources: cloudcrowd.Resources{MemoryBytes: 1, DiskBytes: 2, OutputBytes: 3, Cores: 4}, Timeout: 5, Retries: 6, Target: 7, Verify: cloudcrowd.Verify{None: true, Replicas: 3, Quorum: 2, Confidence: 0.99}}
 	spec := cloudcrowd.JobSpec{Name: "n", Inputs: map[string]cloudcrowd.Input{"genome": {Set: true, Files: []cloudcrowd.InputFile{{Name: "x", Digest: digest, SizeBytes: 9}}}},
-		Params: []cloudcrowd.Param{{Name: "k", Value: "21"}}, Stages: []cloudcrowd.Stage{stage}, Budget: 2_500_000, Deadline: 600e9, Outputs: []string{"count"}}
+		Params: []cloudcrowd.Param{{Name: "k", Value: "21"}}, Stages: []cloudcrowd.Stage{stage}, Budget: 2_500_000, Deadline: 600e9, Outputs: []string{"count"}, Priority: -3, Speculate: new(0.2)}
 	result := cloudcrowd.Result{Outcome: cloudcrowd.Exited, ExitCode: 2, Reason: "it exited with status 2", Outputs: files,
 		Usage: cloudcrowd.Usage{CPUSeconds: 1.5, WallSeconds: 2.5, PeakMemoryBytes: 3, InputBytes: 4, OutputBytes: 5}, StderrTail: "panic", Log: digest}
-	why := cloudcrowd.Why{FinishSeconds: 1, WaitSeconds: 2, FetchSeconds: 3, RunSeconds: 4, Rank: 5, Candidates: 6, RunnerUp: "w2", RunnerUpSecs: 7, Purpose: "first"}
+	why := cloudcrowd.Why{FinishSeconds: 1, WaitSeconds: 2, FetchSeconds: 3, RunSeconds: 4, Rank: 5, Candidates: 6, RunnerUp: "w2", RunnerUpSecs: 7, Purpose: "first",
+		Turn: &cloudcrowd.Turn{UsageCoreSeconds: 1, Running: 2, Quota: 3, Weight: 4, Requesters: 5, Priority: 6, Slack: 7},
+		Late: &cloudcrowd.Late{N: 1, ElapsedSeconds: 2, ExpectedSeconds: 3, RemainingSeconds: 4}}
 	span := decompose.Span{Offset: 1, Length: 2}
 	index := &decompose.Index{Data: digest, Bytes: 1, Units: 2, Header: span, Marks: []decompose.Mark{{Unit: 1, Offset: 2, Ext: 3, Header: span}}, List: []string{"unit", "not \xff text"}}
 	paid := []Paid{{N: 1, Gross: 100, Fee: 5, CoreSeconds: 1.5, Deferred: true}}
@@ -37,7 +39,7 @@ func sample() []Event {
 		{JobSubmitted: &JobSubmitted{Job: job, Account: "ada", Key: "k", Spec: spec, Deadline: 5}},
 		{StageIndexed: &StageIndexed{Job: job, Stage: 1, Index: index}},
 		{TaskCarved: &TaskCarved{Task: task, Unit: cloudcrowd.Unit{Lo: 1, Hi: 2}, Level: 3, Pos: 4, Final: true, Quorum: 2, Start: 3, Alone: true, Need: "why"}},
-		{AttemptLeased: &AttemptLeased{ID: attempt, Worker: "U1", Owner: "bob", Trusted: true, Reserve: 7, Expected: 1.25, Speed: 1.5, Why: why}},
+		{AttemptLeased: &AttemptLeased{ID: attempt, Worker: "U1", Owner: "bob", Trusted: true, Reserve: 7, Expected: 1.25, Speed: 1.5, Why: why, Copy: true}},
 		{AttemptReported: &AttemptReported{ID: attempt, Result: result, Digest: digest, CoreSeconds: 2, Reserve: 9}},
 		{AttemptEnded: &AttemptEnded{ID: attempt, State: cloudcrowd.AttemptFailed, Result: &result, Verdict: "v", CoreSeconds: 2}},
 		{TaskDone: &TaskDone{Task: task, Canonical: 1, Paid: paid, Refused: []int32{2, 3}}},
@@ -47,6 +49,8 @@ func sample() []Event {
 		{JobEnded: &JobEnded{Job: job, State: cloudcrowd.JobDone, Reason: "r", Hold: cloudcrowd.HoldVoided}},
 		{CreditsIssued: &CreditsIssued{To: "ada", Amount: 5, By: "admin", Note: "n", Key: "k"}},
 		{QuorumLowered: &QuorumLowered{Task: task, Quorum: 1, Reason: "r"}},
+		{AttemptCompared: &AttemptCompared{ID: attempt, Digest: digest}},
+		{HalfLifeSet: &HalfLifeSet{HalfLife: 1800e9}},
 	}
 }
 

@@ -31,7 +31,9 @@ type Decider struct {
 	// Elsewhere is what the other shards know of workers: a fact, like the time, of a moment ago; never journaled. nil where there are none.
 	Elsewhere map[cloudcrowd.WorkerID]cloudcrowd.Record
 	// Field is of the workers that Assign is given, where the caller keeps it from one time to the next; nil: Assign makes it.
-	Field *scheduler.Field
+	Field   *scheduler.Field
+	Sharing cloudcrowd.Sharing // see Share
+	Copies  bool               // Assign looks for stragglers, too; now and then is often enough
 
 	Events []Event
 	Out    Out
@@ -218,11 +220,16 @@ func (d *Decider) Report(w cloudcrowd.WorkerID, id cloudcrowd.AttemptID, r cloud
 		return false
 	}
 	late := a.State == cloudcrowd.AttemptLost
-	if j.State.Ended() || a.Round != t.Round || t.Canonical != 0 && t.State == cloudcrowd.TaskDone || a.State != cloudcrowd.AttemptLeased && !late {
+	overtaken := a.State == cloudcrowd.AttemptCancelled && a.Round == t.Round && t.State == cloudcrowd.TaskDone && !t.Retired && !j.State.Ended()
+	if !overtaken && (j.State.Ended() || a.Round != t.Round || t.Canonical != 0 && t.State == cloudcrowd.TaskDone || a.State != cloudcrowd.AttemptLeased && !late) {
 		return true // a duplicate, or no longer wanted
 	}
 	observed := math.Max(float64(d.At-a.LeasedAt)/1e6, 1e-6) // a clock that was set back must not make any claim believable
 	core := market.CoreSeconds(r.Usage, a.Speed, observed, j.Spec.Stages[id.Task.Stage].Resources.Cores)
+	if overtaken {
+		d.compare(id, r, core)
+		return true
+	}
 	// Where results are compared, one that no sandbox could have let through is refused like any other wrong one.
 	if limit := j.Spec.Stages[id.Task.Stage].Resources.OutputBytes; t.Quorum == 1 && r.Outcome == cloudcrowd.Succeeded && outputBytes(r) > limit {
 		r = cloudcrowd.Result{Outcome: cloudcrowd.Broken, Usage: r.Usage,
@@ -428,9 +435,13 @@ func (d *Decider) settle(id cloudcrowd.TaskID) {
 }
 
 func (d *Decider) cancelLeased(id cloudcrowd.TaskID, t *Task) {
+	verdict := "enough results agreed without it"
+	if t.copied() {
+		verdict = "the other copy of the task ended first"
+	}
 	for _, a := range t.Attempts {
 		if a.State == cloudcrowd.AttemptLeased {
-			d.emit(Event{AttemptEnded: &AttemptEnded{ID: cloudcrowd.AttemptID{Task: id, N: a.N}, State: cloudcrowd.AttemptCancelled, Verdict: "enough results agreed without it"}})
+			d.emit(Event{AttemptEnded: &AttemptEnded{ID: cloudcrowd.AttemptID{Task: id, N: a.N}, State: cloudcrowd.AttemptCancelled, Verdict: verdict}})
 		}
 	}
 }

@@ -20,6 +20,8 @@ type Event struct {
 	JobEnded        *JobEnded        `cbor:"11,keyasint,omitempty"`
 	CreditsIssued   *CreditsIssued   `cbor:"12,keyasint,omitempty"`
 	QuorumLowered   *QuorumLowered   `cbor:"13,keyasint,omitempty"`
+	AttemptCompared *AttemptCompared `cbor:"14,keyasint,omitempty"`
+	HalfLifeSet     *HalfLifeSet     `cbor:"15,keyasint,omitempty"`
 }
 
 // JobSubmitted: a job was accepted and its budget is held.
@@ -61,6 +63,7 @@ type AttemptLeased struct {
 	Expected float64              `cbor:"6,keyasint,omitempty"`
 	Speed    float64              `cbor:"7,keyasint,omitempty"`
 	Why      cloudcrowd.Why       `cbor:"8,keyasint"`
+	Copy     bool                 `cbor:"9,keyasint,omitempty"` // a second copy of a task whose attempt is late
 }
 
 // AttemptReported: a successful result is in and votes. Of its reserve no more is kept than what it claims to have cost.
@@ -144,4 +147,15 @@ type QuorumLowered struct {
 	Task   cloudcrowd.TaskID `cbor:"1,keyasint"`
 	Quorum int               `cbor:"2,keyasint"`
 	Reason string            `cbor:"3,keyasint,omitempty"`
+}
+
+// AttemptCompared: the result of an attempt that lost to the other copy of its task came in after all, and was held against the accepted one.
+type AttemptCompared struct {
+	ID     cloudcrowd.AttemptID `cbor:"1,keyasint"`
+	Digest cloudcrowd.Digest    `cbor:"2,keyasint"`
+}
+
+// HalfLifeSet: the operator chose another half-life of what requesters have used.
+type HalfLifeSet struct {
+	HalfLife cloudcrowd.Duration `cbor:"1,keyasint"`
 }

@@ -103,6 +103,12 @@ func (w *world) line(ev Event) string {
 		return fmt.Sprintf("reopened %s to be %s, quorum %d: %s", w.taskName(e.Task), word, e.Quorum, e.Reason)
 	case ev.QuorumLowered != nil:
 		return fmt.Sprintf("lowered %s to quorum %d: %s", w.taskName(ev.QuorumLowered.Task), ev.QuorumLowered.Quorum, ev.QuorumLowered.Reason)
+	case ev.AttemptCompared != nil:
+		e := ev.AttemptCompared
+		_, _, _, a := w.state.Find(e.ID)
+		return fmt.Sprintf("compared %s %s: %s", w.attemptName(e.ID), e.Digest[:6], a.Verdict)
+	case ev.HalfLifeSet != nil:
+		return fmt.Sprintf("half-life %s", ev.HalfLifeSet.HalfLife)
 	case ev.StageMerged != nil:
 		e := ev.StageMerged
 		if e.Redo {

@@ -31,7 +31,7 @@ func TestRandomCommands(t *testing.T) {
 
 func randomRun(t *rapid.T) *world {
 	w := newWorld(t)
-	w.retire = true
+	w.retire, w.copies = true, true
 	w.fund("ada", 1e7)
 	w.fund("joe", 1e7)
 	for i, owner := range []string{"o1", "o2", "o3", "o3", "ada", "admin"} {

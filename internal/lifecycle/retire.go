@@ -48,8 +48,9 @@ func (j *Job) retire(i int, st *Stage, k int) bool {
 		return false
 	}
 	var refused int64
+	compared := !j.Spec.Stages[i].Verify.None && t.copied()
 	for _, a := range t.Attempts {
-		if !a.State.Ended() || a.Deferred {
+		if !a.State.Ended() || a.Deferred || compared && a.comparable(t) {
 			return false
 		}
 		if a.State == cloudcrowd.AttemptRefused {

@@ -138,7 +138,12 @@ func (w *world) command(words, more []string) string {
 		return w.print(w.decide(func(d *Decider) { d.Tick() }))
 	case "submit":
 		deadline, _ := time.ParseDuration(orElse(o["deadline"], "0s"))
-		events, err := w.submit(name, cloudcrowd.AccountID(orElse(o["account"], "ada")), o["key"], specOf(name, cloudcrowd.Credits(o.number("budget", 1_000_000)), deadline, more...))
+		spec := specOf(name, cloudcrowd.Credits(o.number("budget", 1_000_000)), deadline, more...)
+		spec.Priority = int(o.number("priority", 0))
+		if o["speculate"] != "" {
+			spec.Speculate = new(o.real("speculate", 0))
+		}
+		events, err := w.submit(name, cloudcrowd.AccountID(orElse(o["account"], "ada")), o["key"], spec)
 		if err != nil {
 			return "refused: " + err.Error() + "\n"
 		}
@@ -147,6 +152,10 @@ func (w *world) command(words, more []string) string {
 		}
 		return w.print(events)
 	case "assign":
+		_, w.copies = o["copies"]
+		if name == "copies" {
+			w.copies = true
+		}
 		return orElse(w.print(w.assign()), "nothing\n")
 	case "use":
 		w.last = w.jobs[name]

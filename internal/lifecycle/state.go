@@ -20,6 +20,9 @@ type State struct {
 	Keys    map[string]Key                             `cbor:"5,keyasint,omitempty"` // idempotency keys, "account/key"
 	Rates   map[string]Rate                            `cbor:"6,keyasint,omitempty"` // by RateKey, learned from ended jobs; for plans
 
+	Usage    map[cloudcrowd.AccountID]*Usage `cbor:"7,keyasint,omitempty"` // of requesters, for fair shares
+	HalfLife cloudcrowd.Duration             `cbor:"8,keyasint,omitempty"` // of Usage; 0: the default
+
 	running []cloudcrowd.JobID // jobs that have not ended, by id and so by submission; derived
 }
 
@@ -56,6 +59,14 @@ type Job struct {
 	Failed      int64                         `cbor:"16,keyasint,omitempty"`
 	Workers     map[cloudcrowd.WorkerID]*Part `cbor:"18,keyasint,omitempty"`
 	Hold        cloudcrowd.HoldState          `cbor:"19,keyasint,omitempty"` // how its hold ended; empty while it is pending
+	Course      Course                        `cbor:"20,keyasint,omitzero"`
+}
+
+// Course is what the scheduler keeps of a job. A snapshot by a version that did not know it lacks it, so states are not compared by it.
+type Course struct {
+	LeasedAt cloudcrowd.Time `cbor:"1,keyasint,omitempty"` // when it was last given a lease
+	Work     float64         `cbor:"2,keyasint,omitempty"` // core-seconds that were expected of its attempts, without second copies
+	Copied   float64         `cbor:"3,keyasint,omitempty"` // and of those
 }
 
 // Part is what one worker did for a job.
@@ -94,6 +105,7 @@ type Stage struct {
 	Largest   int64                   `cbor:"18,keyasint,omitempty"` // units of the largest task reported
 	Prior     float64                 `cbor:"19,keyasint,omitempty"` // core-seconds per unit in earlier jobs, for as long as this one has seen nothing; 0: none
 	Retired   Retired                 `cbor:"20,keyasint,omitempty"`
+	Lateness  float64                 `cbor:"21,keyasint,omitempty"` // what one attempt in twenty exceeds: the time from lease to result, in expected times; 0: nothing was reported. See Course
 	open      map[int32]struct{}      // tasks not ended, derived
 	want      map[int32]struct{}      // of those, tasks that want more attempts, derived
 	alone     int                     // tasks done that were accepted alone, derived
@@ -152,6 +164,7 @@ type Attempt struct {
 	Deferred    bool                    `cbor:"17,keyasint,omitempty"` // accepted alone; charged when the job ends
 	Verdict     string                  `cbor:"18,keyasint,omitempty"`
 	Why         cloudcrowd.Why          `cbor:"19,keyasint"`
+	Copy        bool                    `cbor:"20,keyasint,omitempty"` // a second copy, started because another attempt was late
 	party       string                  // derived when first asked for
 }
 
@@ -185,6 +198,9 @@ func (s *State) init() {
 	}
 	if s.Rates == nil {
 		s.Rates = map[string]Rate{}
+	}
+	if s.Usage == nil {
+		s.Usage = map[cloudcrowd.AccountID]*Usage{}
 	}
 	s.running = nil
 	for _, j := range s.Jobs {

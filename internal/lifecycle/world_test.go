@@ -39,6 +39,7 @@ type world struct {
 	last      cloudcrowd.JobID
 	jobs      map[string]cloudcrowd.JobID
 	retire    bool // the deciding state drops what it can now and then
+	copies    bool // look for stragglers
 	light     bool // skip what costs time on large jobs
 }
 
@@ -209,6 +210,8 @@ func (w *world) standing(ev Event) map[string]string {
 		id = ev.TaskFailed.Task.Job
 	case ev.TaskReopened != nil:
 		id = ev.TaskReopened.Task.Job
+	case ev.AttemptCompared != nil:
+		id = ev.AttemptCompared.ID.Task.Job
 	case ev.QuorumLowered != nil:
 		id = ev.QuorumLowered.Task.Job
 	case ev.StageMerged != nil:
@@ -302,7 +305,10 @@ func (w *world) crowd() []*scheduler.Worker {
 func (w *world) assign() []Event {
 	w.t.Helper()
 	var leased []cloudcrowd.AttemptID
-	events := w.decide(func(d *Decider) { leased = d.Assign(w.crowd(), w.now+30e6) })
+	events := w.decide(func(d *Decider) {
+		d.Copies = w.copies
+		leased = d.Assign(w.crowd(), w.now+30e6)
+	})
 	for _, id := range leased {
 		w.truth[id] = w.honest(id)
 	}

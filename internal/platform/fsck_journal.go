@@ -219,6 +219,7 @@ func (c *checker) checkMoney(j *lifecycle.Job) {
 // encodeJob is a job's state in bytes: states that decide alike have equal bytes. The job is no worse for it, but its history is gone.
 func encodeJob(j *lifecycle.Job) ([]byte, error) {
 	j.RetireAll()
+	j.DropFigures()
 	one := lifecycle.State{Jobs: map[cloudcrowd.JobID]*lifecycle.Job{j.ID: j}}
 	return one.Encode()
 }

@@ -43,6 +43,7 @@ type loop struct {
 	snapped  cloudcrowd.Time
 	snapCost cloudcrowd.Time // how long making the last snapshot took
 	expired  cloudcrowd.Time // when leases were last looked over
+	copied   cloudcrowd.Time // when stragglers were last looked for
 	meter    meter
 	scratch  []lifecycle.Event // of the batch before, to be used again
 	others   others
@@ -379,6 +380,10 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 		l.absorb(d)
 	}
 	if l.admits(d.At) && !draining {
+		d.Share(l.m.cfg.Sharing)
+		if d.Copies = d.At-l.copied >= expireEvery; d.Copies {
+			l.copied = d.At
+		}
 		workers := l.open()
 		d.Field = l.field
 		l.leased = d.Assign(workers, d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))

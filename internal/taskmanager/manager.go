@@ -58,6 +58,7 @@ type Config struct {
 	Validate  func(*cloudcrowd.JobSpec) error // jobfile.Validate; nil accepts everything
 	Check     func(module []byte) error       // sandbox check of a module at submit; nil accepts everything
 	Prices    cloudcrowd.Prices
+	Sharing   cloudcrowd.Sharing   // of the workers among requesters
 	Operator  cloudcrowd.AccountID // owner of house machines
 	Shard     int
 	Shards    int                                              // of the store: a job's id says which of them it belongs to; 0: 1

@@ -1,0 +1,231 @@
+package lifecycle
+
+import (
+	"cmp"
+	"container/heap"
+	"math"
+	"slices"
+
+	"cloudcrowd.dev/cloudcrowd"
+)
+
+const (
+	usageFloor  = 60.0                  // core-seconds lately by which requesters are not told apart
+	shortRun    = 1.0                   // seconds; attempts that take less count as a part of one, for many of them wait on one slot
+	waitingStep = cloudcrowd.Time(10e6) // a job gains a point of priority for every so long that nothing of it runs
+	turnsEach   = 8                     // how often about a requester comes to turn while the free slots are given away, so that they are shared within one batch, too
+)
+
+// turn is one requester in a round of placement: what he has, what he may have, and what he wants.
+type turn struct {
+	account  cloudcrowd.AccountID
+	weight   float64
+	used     float64 // lately, core-seconds
+	slots    float64 // in use now, short attempts counting as a part of one
+	attempts int64   // running
+	quota    int64   // most that may run; 0: no bound
+	order    int     // of his oldest job
+	jobs     []*standing
+	sources  []*source
+	at       int // of the source that is served; those before want nothing more
+	left     int // leases he may still get before it is somebody else's turn
+}
+
+// key is by what requesters take turns: who holds the smallest part of his share comes first. The share is proportional to the weight and falls with what was used
+// lately, so what is used evens out over the half-life. Who holds nothing comes before all others.
+func (t *turn) key() float64 { return t.slots / t.weight * (t.used/t.weight + usageFloor) }
+
+func (t *turn) full() bool { return t.quota > 0 && t.attempts >= t.quota }
+
+// turns is a heap of requesters, whose turn it is first.
+type turns []*turn
+
+func (t turns) Len() int      { return len(t) }
+func (t turns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
+func (t turns) Less(i, j int) bool {
+	a, b := t[i], t[j]
+	return cmp.Or(cmp.Compare(a.key(), b.key()), cmp.Compare(a.used/a.weight, b.used/b.weight), cmp.Compare(a.order, b.order)) < 0
+}
+
+// Push implements heap.Interface.
+func (t *turns) Push(x any) { *t = append(*t, x.(*turn)) }
+
+// Pop implements heap.Interface.
+func (t *turns) Pop() any {
+	last := len(*t) - 1
+	x := (*t)[last]
+	*t = (*t)[:last]
+	return x
+}
+
+// source is a stage that may have work: open tasks that want attempts, then whatever its cursor or merge tree gives next.
+type source struct {
+	job   *Job
+	stage int
+	rank  float64
+	place *standing
+
+	why    *cloudcrowd.Turn // made for the first lease
+	listed bool
+	open   []int32 // tasks that may want attempts, from the next on; listed tells whether the list was made
+	later  int64   // units booked on workers that are still busy
+}
+
+// standing is where a job stands among its requester's.
+type standing struct {
+	job      *Job
+	ranks    []float64
+	priority int     // what it was given and has gained by waiting
+	slack    float64 // seconds; infinite without a deadline
+	running  int64   // attempts
+	order    int
+}
+
+func (a *standing) compare(b *standing) int {
+	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.slack, b.slack), cmp.Compare(a.running, b.running), cmp.Compare(a.order, b.order))
+}
+
+// turns puts together who wants work done. slots is the number of all slots here.
+func (d *Decider) turns(slots int) turns {
+	byAccount := map[cloudcrowd.AccountID]*turn{}
+	var list turns
+	for n, id := range d.State.running {
+		j := d.State.Jobs[id]
+		t := byAccount[j.Account]
+		if t == nil {
+			t = d.turn(j.Account)
+			t.order = n
+			byAccount[j.Account] = t
+		}
+		s := &standing{job: j, order: n}
+		for i, st := range j.Stages {
+			if st.Running > 0 {
+				s.running += st.Running
+				t.slots += float64(st.Running) * occupied(j.expect(i, 0))
+			}
+		}
+		t.attempts += s.running
+		if !slices.ContainsFunc(j.Stages, func(st *Stage) bool { return st.State == cloudcrowd.StageRunning }) {
+			continue
+		}
+		if len(t.jobs) == 0 {
+			list = append(list, t)
+		}
+		t.jobs = append(t.jobs, s)
+	}
+	for _, t := range list {
+		t.sources = d.ordered(t.jobs, slots)
+	}
+	return list
+}
+
+func (d *Decider) turn(account cloudcrowd.AccountID) *turn {
+	return &turn{account: account, weight: d.Sharing.Weight(account), used: d.State.UsedBy(account, d.At), quota: int64(max(d.Sharing.QuotaOf(account), 0))}
+}
+
+// occupied is the part of a slot that an attempt of the given core-seconds takes.
+func occupied(coreSeconds float64) float64 {
+	return math.Min(math.Max(coreSeconds, 0.001)/shortRun, 1)
+}
+
+// ordered lists the stages of a requester's jobs that may have work, in the order in which they are served.
+func (d *Decider) ordered(jobs []*standing, slots int) []*source {
+	var list []*source
+	for _, s := range jobs {
+		s.ranks = s.job.Ranks()
+		s.priority = d.Priority(s.job)
+		s.slack = d.slack(s.job, s.ranks, slots)
+	}
+	slices.SortFunc(jobs, (*standing).compare)
+	for _, s := range jobs {
+		from := len(list)
+		for i, st := range s.job.Stages {
+			if st.State == cloudcrowd.StageRunning {
+				list = append(list, &source{job: s.job, stage: i, rank: s.ranks[i], place: s})
+			}
+		}
+		slices.SortStableFunc(list[from:], func(a, b *source) int { return cmp.Compare(b.rank, a.rank) })
+	}
+	return list
+}
+
+// explain puts into figures why it is a source's turn; nil where nobody else wants anything.
+func (a *assigner) explain(src *source) *cloudcrowd.Turn {
+	t := a.turn
+	if src.why == nil && (len(a.turns) > 1 || len(t.jobs) > 1 || t.quota > 0) {
+		src.why = &cloudcrowd.Turn{UsageCoreSeconds: math.Round(t.used), Running: t.attempts, Quota: t.quota, Requesters: len(a.turns), Priority: src.place.priority}
+		if t.weight != 1 {
+			src.why.Weight = t.weight
+		}
+		if src.job.Deadline > 0 {
+			src.why.Slack = src.place.slack
+		}
+	}
+	return src.why
+}
+
+// Priority is what a job was given, and a point for every ten seconds in which nothing of it ran: a job that is always overtaken rises until it is not.
+func (d *Decider) Priority(j *Job) int {
+	for _, st := range j.Stages {
+		if st.Running > 0 {
+			return j.Spec.Priority
+		}
+	}
+	return j.Spec.Priority + int(max(d.At-max(j.SubmittedAt, j.Course.LeasedAt), 0)/waitingStep)
+}
+
+// Slack is how many seconds may pass until a job must be at work, with all slots, to meet its deadline; ok is false where it has none. It is below zero for a job that
+// will be late by what is known.
+func (d *Decider) Slack(j *Job, slots int) (seconds float64, ok bool) {
+	s := d.slack(j, j.Ranks(), slots)
+	return s, !math.IsInf(s, 1)
+}
+
+func (d *Decider) slack(j *Job, ranks []float64, slots int) float64 {
+	if j.Deadline == 0 {
+		return math.Inf(1)
+	}
+	path, work := 0.0, 0.0
+	for i, st := range j.Stages {
+		if st.State == cloudcrowd.StageDone {
+			continue
+		}
+		path = math.Max(path, ranks[i])
+		if total, known := j.Total(i); known && j.Spec.Stages[i].Merge == nil && total > st.UnitsDone {
+			work += j.expect(i, total-st.UnitsDone)
+		}
+	}
+	return float64(j.Deadline-d.At)/1e6 - math.Max(path, work/float64(max(slots, 1)))
+}
+
+// round serves requesters in turns until nobody wants anything more that can be had.
+func (a *assigner) round() {
+	list := slices.DeleteFunc(slices.Clone(a.turns), (*turn).full)
+	heap.Init(&list)
+	each := math.MaxInt
+	if len(list) > 1 {
+		each = max(a.free/(turnsEach*len(list)), 1)
+	}
+	for len(list) > 0 {
+		t := list[0]
+		a.turn, t.left = t, each
+		if t.quota > 0 {
+			t.left = min(t.left, int(t.quota-t.attempts))
+		}
+		for t.at < len(t.sources) && t.left > 0 {
+			src := t.sources[t.at]
+			a.openTasks(src)
+			if t.left > 0 {
+				a.carve(src)
+			}
+			if t.left > 0 {
+				t.at++
+			}
+		}
+		if t.at == len(t.sources) || t.full() {
+			heap.Pop(&list)
+		} else {
+			heap.Fix(&list, 0)
+		}
+	}
+}
