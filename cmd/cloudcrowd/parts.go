@@ -10,6 +10,6 @@ import (
 // startServer starts a server in this process; it serves when the call returns.
 func startServer(ctx context.Context, s serverSettings, log *slog.Logger) (*platform.Server, error) {
 	return platform.StartServer(ctx, platform.ServerConfig{DataDir: s.DataDir, Database: s.Store, Cluster: s.Cluster, Listen: s.Listen, Domain: s.Domain, CertFile: s.CertFile, KeyFile: s.KeyFile,
-		Email: s.Email, Blobs: s.Blobs, BlobsIndirect: !s.BlobsDirect, Prices: s.Prices, LeaseTTL: s.Lease, Version: version(), Log: log,
+		Email: s.Email, Blobs: s.Blobs, BlobsIndirect: !s.BlobsDirect, Prices: s.Prices, Sharing: s.Sharing, LeaseTTL: s.Lease, Version: version(), Log: log,
 		PublicURL: s.PublicURL, Drain: s.Drain})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -87,6 +88,7 @@ const (
 	leastLease    = time.Second // a shorter one would be lost to a busy network
 	leastFailover = 500 * time.Millisecond
 	mostShards    = 1024
+	leastHalfLife = cloudcrowd.Duration(time.Second)
 )
 
 // serverSettings are all settings of a server. The zero value of a field means its default.
@@ -102,12 +104,13 @@ type serverSettings struct {
 	Lease    time.Duration     // how long a worker may be silent before its work goes elsewhere
 	LogLevel string            // debug, info, warn, error
 
-	PublicURL   string        // where others reach the server; empty: Listen or Domain tell
-	Drain       time.Duration // how long requests under way may take when the server stops
-	NoContext   bool          // do not store the server as the context "local"
-	Blobs       string        // address of a bucket; "": in DataDir
+	Sharing     cloudcrowd.Sharing // of the workers among requesters
+	PublicURL   string             // where others reach the server; empty: Listen or Domain tell
+	Drain       time.Duration      // how long requests under way may take when the server stops
+	NoContext   bool               // do not store the server as the context "local"
+	Blobs       string             // address of a bucket; "": in DataDir
+	BlobsDirect bool               // workers may read from the bucket; of no meaning without one
 	Cluster     platform.Cluster
-	BlobsDirect bool // workers may read from the bucket; of no meaning without one
 }
 
 func (s *serverSettings) flags(c *cobra.Command) {
@@ -129,6 +132,25 @@ func (s *serverSettings) flags(c *cobra.Command) {
 	f.Int64Var((*int64)(&s.Prices.Minimum), "price-minimum", int64(s.Prices.Minimum), "least `MICROCREDITS` for an accepted attempt")
 	f.Float64Var(&s.Prices.FeePercent, "fee-percent", s.Prices.FeePercent, "`PERCENT` of every payment that goes to the platform")
 	f.DurationVar(&s.Lease, "lease", taskmanager.DefaultLeaseTTL, "give the work of a worker that is silent for so long to others, `DURATION`")
+	f.DurationVar((*time.Duration)(&s.Sharing.HalfLife), "half-life", time.Duration(cloudcrowd.DefaultHalfLife), "let what requesters used count half after `DURATION`, for fair shares")
+	f.Var(&accountNumbers{each: func(a cloudcrowd.AccountID, w float64) error {
+		if !(w > 0 && w <= 1e6) {
+			return fmt.Errorf("a weight is above 0, at most 1,000,000")
+		}
+		set(&s.Sharing.Weights, a, w)
+		return nil
+	}}, "weight", "give an account a share other than 1, `ACCOUNT=NUMBER`; may be given again")
+	f.Var(&accountNumbers{others: true, each: func(a cloudcrowd.AccountID, n float64) error {
+		if n != math.Trunc(n) || n < 0 || n > 1e9 {
+			return fmt.Errorf("a quota is a whole number of attempts; 0 sets no bound")
+		}
+		if a == "" {
+			s.Sharing.Quota = int(n)
+		} else {
+			set(&s.Sharing.Quotas, a, int(n))
+		}
+		return nil
+	}}, "quota", "let a requester have at most so many attempts running, `[ACCOUNT=]NUMBER`; may be given again for single accounts")
 	f.StringVar(&s.LogLevel, "log", "info", "how much to log on stderr, `LEVEL`: debug, info, warn or error")
 	f.StringVar(&s.PublicURL, "public-url", "", "put this `URL` into links, for a server that is reached by another name than it listens on (default: from --domain, the certificate or --listen)")
 	f.DurationVar(&s.Drain, "drain", platform.DefaultDrain, "when the server stops, wait so long for requests under way, `DURATION`")
@@ -158,6 +180,7 @@ func (s *serverSettings) check() error {
 	refuse(s.Prices.CoreSecond < 0 || s.Prices.MemoryGiBSecond < 0 || s.Prices.StorageGiB < 0 || s.Prices.Minimum < 0,
 		cloudcrowd.Fieldf("--price-…", "prices must not be below zero"))
 	refuse(s.Lease != 0 && s.Lease < leastLease, cloudcrowd.Fieldf("--lease", "%s must be at least %s", s.Lease, leastLease))
+	refuse(s.Sharing.HalfLife != 0 && s.Sharing.HalfLife < leastHalfLife, cloudcrowd.Fieldf("--half-life", "%s must be at least %s", s.Sharing.HalfLife, leastHalfLife))
 	refuse(s.Drain < 0 || s.Drain > longestDrain, cloudcrowd.Fieldf("--drain", "%s must be from 0s to %s", s.Drain, longestDrain))
 	refuse(s.DataDir == "", cloudcrowd.Fieldf("--data", "must name a folder"))
 	if err := oneOf("--log", s.LogLevel, "debug", "info", "warn", "error"); err != nil {

@@ -136,6 +136,22 @@ func (p *parser) job(root *yaml.Node) {
 		"budget":   func(n *yaml.Node, path string) { spec.Budget = p.credits(n, path) },
 		"deadline": func(n *yaml.Node, path string) { spec.Deadline = p.duration(n, path) },
 		"outputs":  func(n *yaml.Node, path string) { spec.Outputs = p.oneOrMore(n, path) },
+		"priority": func(n *yaml.Node, path string) {
+			v := p.integer(n, path)
+			if v < cloudcrowd.LowestPriority || v > cloudcrowd.HighestPriority {
+				p.add(path, "%d is out of range; it must be between %d and %d", v, cloudcrowd.LowestPriority, cloudcrowd.HighestPriority)
+				return
+			}
+			spec.Priority = int(v)
+		},
+		"speculate": func(n *yaml.Node, path string) {
+			before := len(p.problems.list)
+			v := p.float(n, path)
+			if (v < 0 || v > 1) && len(p.problems.list) == before {
+				p.add(path, "%v is no share of the work; it must be between 0 and 1", v)
+			}
+			spec.Speculate = &v
+		},
 	}
 	if f := p.follow(root); f.Kind == yaml.MappingNode {
 		for i := 0; i+1 < len(f.Content); i += 2 {

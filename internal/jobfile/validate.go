@@ -79,6 +79,12 @@ func check(spec *cloudcrowd.JobSpec, ps *problems, resolved bool) {
 	if spec.Deadline < 0 {
 		ps.add("deadline", "must not be negative")
 	}
+	if spec.Priority < cloudcrowd.LowestPriority || spec.Priority > cloudcrowd.HighestPriority {
+		ps.add("priority", "%d is out of range; it must be between %d and %d", spec.Priority, cloudcrowd.LowestPriority, cloudcrowd.HighestPriority)
+	}
+	if v := spec.Speculate; v != nil && !(*v >= 0 && *v <= 1) {
+		ps.add("speculate", "%v is no share of the work; it must be between 0 and 1", *v)
+	}
 }
 
 // bounded checks how many there are of everything, before anything looks at all pairs.

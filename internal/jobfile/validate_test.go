@@ -2,6 +2,7 @@ package jobfile
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -46,12 +47,14 @@ func TestValidateHandMadeSpecs(t *testing.T) {
 		"stages.a.resources.memory: 0 B is impossible; it must be between 1.0 MiB and 4.0 GiB": func(s *cloudcrowd.JobSpec) { s.Stages[0].Resources.MemoryBytes = 0 },
 		"stages.a.timeout: 0s is impossible; it must be between 10ms and 168h\nstages.a.target: a task aims at 10s and is stopped after 0s; raise timeout or lower target": func(s *cloudcrowd.JobSpec) { s.Stages[0].Timeout = 0 },
 		"stages.a.verify: expected exactly one of none, {replicas: N, quorum: M} and {confidence: P}":                                                                      func(s *cloudcrowd.JobSpec) { s.Stages[0].Verify.None = true },
-		"outputs: a job needs at least one output stage":           func(s *cloudcrowd.JobSpec) { s.Outputs = nil },
-		"stages.a.run.args[0]: must be UTF-8 text without NUL":     func(s *cloudcrowd.JobSpec) { s.Stages[0].Run.Args = []string{"a\x00"} },
-		"stages: there are 5000; at most 200":                      func(s *cloudcrowd.JobSpec) { s.Stages = make([]cloudcrowd.Stage, 5000) },
-		"stages.a.after: there are 3000; at most 200":              func(s *cloudcrowd.JobSpec) { s.Stages[0].After = make([]string, 3000) },
-		"budget: must not be negative":                             func(s *cloudcrowd.JobSpec) { s.Budget = -1 },
-		"stages.a: a stage has run or merge; this one has neither": func(s *cloudcrowd.JobSpec) { s.Stages[0].Run = nil },
+		"outputs: a job needs at least one output stage":                     func(s *cloudcrowd.JobSpec) { s.Outputs = nil },
+		"stages.a.run.args[0]: must be UTF-8 text without NUL":               func(s *cloudcrowd.JobSpec) { s.Stages[0].Run.Args = []string{"a\x00"} },
+		"stages: there are 5000; at most 200":                                func(s *cloudcrowd.JobSpec) { s.Stages = make([]cloudcrowd.Stage, 5000) },
+		"stages.a.after: there are 3000; at most 200":                        func(s *cloudcrowd.JobSpec) { s.Stages[0].After = make([]string, 3000) },
+		"priority: -101 is out of range; it must be between -100 and 100":    func(s *cloudcrowd.JobSpec) { s.Priority = -101 },
+		"speculate: NaN is no share of the work; it must be between 0 and 1": func(s *cloudcrowd.JobSpec) { s.Speculate = new(math.NaN()) },
+		"budget: must not be negative":                                       func(s *cloudcrowd.JobSpec) { s.Budget = -1 },
+		"stages.a: a stage has run or merge; this one has neither":           func(s *cloudcrowd.JobSpec) { s.Stages[0].Run = nil },
 		"stages.c.split.program: a has many tasks; the list of units must come from one": func(s *cloudcrowd.JobSpec) {
 			s.Stages[0].Split = &cloudcrowd.Split{Kind: "range", To: 5}
 			c := s.Stages[0]

@@ -49,6 +49,7 @@ type ServerConfig struct {
 	KeyFile  string
 	Email    string // for the certificate authority
 	Prices   cloudcrowd.Prices
+	Sharing  cloudcrowd.Sharing // of the workers among requesters
 	LeaseTTL time.Duration
 	Version  string
 	Log      *slog.Logger
@@ -202,7 +203,7 @@ func (s *Server) assemble(ctx context.Context, signer *authz.Signer, listening s
 	}
 	c.Open = func(t taskmanager.Config) *taskmanager.Manager {
 		t.Committed, t.Store, t.Blobs, t.Signer, t.Validate, t.Check, t.Merge = s.metrics.committed, s.store, s.blobs, signer, checkSpec, wasm.Check, Merge
-		t.Prices, t.Operator, t.LeaseTTL, t.Version, t.Log = s.cfg.Prices, OperatorAccount, s.cfg.LeaseTTL, s.cfg.Version, s.log
+		t.Prices, t.Sharing, t.Operator, t.LeaseTTL, t.Version, t.Log = s.cfg.Prices, s.cfg.Sharing, OperatorAccount, s.cfg.LeaseTTL, s.cfg.Version, s.log
 		return taskmanager.New(t)
 	}
 	s.node = cluster.New(c)
