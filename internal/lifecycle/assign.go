@@ -77,6 +77,9 @@ func (j *Job) expect(i int, units int64) float64 {
 	return per * float64(max(st.Largest, 1))
 }
 
+// known reports whether it was measured, in this job or an earlier one, what a unit of a stage takes.
+func (j *Job) known(i int) bool { return j.Stages[i].SeenUnits > 0 || j.Stages[i].Prior > 0 }
+
 type assigner struct {
 	d       *Decider
 	workers []*scheduler.Worker

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/decompose"
 )
 
 const (
@@ -35,6 +36,10 @@ type turn struct {
 // lately, so what is used evens out over the half-life. Who holds nothing comes before all others.
 func (t *turn) key() float64 { return t.slots / t.weight * (t.used/t.weight + usageFloor) }
 
+// class tells requesters who hold nothing apart, by what they used; within a class the oldest job goes first. In time everybody who waits comes into the first class, so
+// newcomers, however many, do not keep him waiting for ever.
+func (t *turn) class() float64 { return math.Floor(t.used / t.weight / usageFloor) }
+
 func (t *turn) full() bool { return t.quota > 0 && t.attempts >= t.quota }
 
 // turns is a heap of requesters, whose turn it is first.
@@ -44,7 +49,7 @@ func (t turns) Len() int      { return len(t) }
 func (t turns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
 func (t turns) Less(i, j int) bool {
 	a, b := t[i], t[j]
-	return cmp.Or(cmp.Compare(a.key(), b.key()), cmp.Compare(a.used/a.weight, b.used/b.weight), cmp.Compare(a.order, b.order)) < 0
+	return cmp.Or(cmp.Compare(a.key(), b.key()), cmp.Compare(a.class(), b.class()), cmp.Compare(a.order, b.order)) < 0
 }
 
 // Push implements heap.Interface.
@@ -192,7 +197,12 @@ func (d *Decider) slack(j *Job, ranks []float64, slots int) float64 {
 		}
 		path = math.Max(path, ranks[i])
 		if total, known := j.Total(i); known && j.Spec.Stages[i].Merge == nil && total > st.UnitsDone {
-			work += j.expect(i, total-st.UnitsDone)
+			left := total - st.UnitsDone
+			if each := j.expect(i, 1); j.known(i) || decompose.Divisible(j.Spec.Stages[i].Split) {
+				work += j.expect(i, left)
+			} else { // of each the target is believed
+				work += each * float64(left)
+			}
 		}
 	}
 	return float64(j.Deadline-d.At)/1e6 - math.Max(path, work/float64(max(slots, 1)))

@@ -39,6 +39,7 @@ type world struct {
 	last      cloudcrowd.JobID
 	jobs      map[string]cloudcrowd.JobID
 	retire    bool // the deciding state drops what it can now and then
+	sharing   cloudcrowd.Sharing
 	copies    bool // look for stragglers
 	light     bool // skip what costs time on large jobs
 }
@@ -64,7 +65,7 @@ var testPrices = cloudcrowd.Prices{CoreSecond: 1000, Minimum: 1, FeePercent: 10}
 // decide runs one decision as a batch of its own and returns its events.
 func (w *world) decide(f func(*Decider)) []Event {
 	w.t.Helper()
-	d := &Decider{State: w.state, At: w.now, Rand: rand.New(&w.lottery), Prices: testPrices, Operator: "admin", Elsewhere: w.elsewhere}
+	d := &Decider{State: w.state, At: w.now, Rand: rand.New(&w.lottery), Prices: testPrices, Operator: "admin", Sharing: w.sharing, Elsewhere: w.elsewhere}
 	f(d)
 	w.commit(d)
 	return d.Events
