@@ -55,6 +55,8 @@ func subject(ev lifecycle.Event) (id cloudcrowd.AttemptID, stage bool) {
 		return ofTask(ev.TaskFailed.Task, 0)
 	case ev.TaskReopened != nil:
 		return ofTask(ev.TaskReopened.Task, 0)
+	case ev.AttemptCompared != nil:
+		return ev.AttemptCompared.ID, true
 	case ev.QuorumLowered != nil:
 		return ofTask(ev.QuorumLowered.Task, 0)
 	case ev.StageMerged != nil:
@@ -97,6 +99,10 @@ func (m *Manager) predicate(f *fact) (kind, text string) {
 		return "task.carved", "was cut: " + ev.TaskCarved.Need
 	case ev.AttemptLeased != nil:
 		return "attempt.leased", fmt.Sprintf("was leased to %s (%s)", m.name(ev.AttemptLeased.Worker), ev.AttemptLeased.Why.Purpose)
+	case ev.AttemptCompared != nil:
+		return "attempt.compared", "came back after the other copy of its task; its result was compared"
+	case ev.HalfLifeSet != nil:
+		return "sharing.half-life", fmt.Sprintf("what requesters used counts half after %s", ev.HalfLifeSet.HalfLife)
 	case ev.AttemptReported != nil:
 		return "attempt.reported", "came back with a result"
 	case ev.AttemptEnded != nil:

@@ -74,6 +74,21 @@ const (
 	chargeShard
 	chargeSeq
 
+	turnIs
+	turnUsage
+	turnRunning
+	turnQuota
+	turnWeight
+	turnRequesters
+	turnPriority
+	turnSlack
+
+	lateIs
+	lateN
+	lateElapsed
+	lateExpected
+	lateRemaining
+
 	fields
 )
 
@@ -149,16 +164,8 @@ func (c *coder) attempt(p Place, a *cloudcrowd.Attempt) {
 	c.float(attemptProgress, &a.Progress)
 	number(c, attemptCharge, &a.Charge)
 	word(c, attemptVerdict, &a.Verdict)
-	has := 0
-	if a.Result != nil {
-		has = 1
-	}
-	number(c, resultIs, &has)
-	if has != 0 {
-		if c.reading {
-			a.Result = &cloudcrowd.Result{}
-		}
-		c.result(a.Result)
+	if r := present(c, resultIs, &a.Result); r != nil {
+		c.result(r)
 	}
 	w := &a.Why
 	c.float(whyFinish, &w.FinishSeconds)
@@ -170,6 +177,34 @@ func (c *coder) attempt(p Place, a *cloudcrowd.Attempt) {
 	word(c, whyRunnerUp, &w.RunnerUp)
 	c.float(whyRunnerUpSecs, &w.RunnerUpSecs)
 	word(c, whyPurpose, &w.Purpose)
+	if t := present(c, turnIs, &w.Turn); t != nil {
+		c.float(turnUsage, &t.UsageCoreSeconds)
+		number(c, turnRunning, &t.Running)
+		number(c, turnQuota, &t.Quota)
+		c.float(turnWeight, &t.Weight)
+		number(c, turnRequesters, &t.Requesters)
+		number(c, turnPriority, &t.Priority)
+		c.float(turnSlack, &t.Slack)
+	}
+	if l := present(c, lateIs, &w.Late); l != nil {
+		number(c, lateN, &l.N)
+		c.float(lateElapsed, &l.ElapsedSeconds)
+		c.float(lateExpected, &l.ExpectedSeconds)
+		c.float(lateRemaining, &l.RemainingSeconds)
+	}
+}
+
+// present codes whether something is there, and makes it where it is read.
+func present[T any](c *coder, field int, p **T) *T {
+	has := 0
+	if *p != nil {
+		has = 1
+	}
+	number(c, field, &has)
+	if has != 0 && c.reading {
+		*p = new(T)
+	}
+	return *p
 }
 
 func (c *coder) result(r *cloudcrowd.Result) {

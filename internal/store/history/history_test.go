@@ -30,7 +30,9 @@ func full() store.Projected {
 				Usage:      cloudcrowd.Usage{CPUSeconds: 1.5, WallSeconds: 0.1, PeakMemoryBytes: 1 << 40, InputBytes: 1, OutputBytes: 2},
 				StderrTail: "oh\n", Log: digest("0")},
 			ResultDigest: digest("f"), Progress: 0.5, Charge: 12, Verdict: "agreed",
-			Why: cloudcrowd.Why{FinishSeconds: 2.25, WaitSeconds: 1, FetchSeconds: 2, RunSeconds: 3, Rank: 4, Candidates: 3, RunnerUp: "UB", RunnerUpSecs: 5, Purpose: "first"}}},
+			Why: cloudcrowd.Why{FinishSeconds: 2.25, WaitSeconds: 1, FetchSeconds: 2, RunSeconds: 3, Rank: 4, Candidates: 3, RunnerUp: "UB", RunnerUpSecs: 5, Purpose: "first",
+				Turn: &cloudcrowd.Turn{UsageCoreSeconds: 1, Running: 2, Quota: 3, Weight: 4, Requesters: 5, Priority: 6, Slack: 7},
+				Late: &cloudcrowd.Late{N: 1, ElapsedSeconds: 2, ExpectedSeconds: 3, RemainingSeconds: 4}}}},
 		Charges: []cloudcrowd.Charge{{Attempt: cloudcrowd.AttemptID{Task: id, N: 1}, Worker: "UA", Requester: "anna", Owner: "bert", Gross: 12, Fee: 1, CoreSeconds: 0.125, At: 40, Shard: 3, Seq: 8}},
 	}
 }

@@ -33,7 +33,8 @@ func sampleAttempt(task cloudcrowd.TaskID, n int32, worker cloudcrowd.WorkerID, 
 	return cloudcrowd.Attempt{
 		ID: cloudcrowd.AttemptID{Task: task, N: n}, Stage: "count", Worker: worker, WorkerName: "shed", State: cloudcrowd.AttemptAccepted, LeasedAt: ended - 5, EndedAt: ended,
 		Result: &cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Usage: cloudcrowd.Usage{CPUSeconds: 1.5, PeakMemoryBytes: 1 << 40}, Outputs: []cloudcrowd.OutputFile{{Path: "out"}}},
-		Charge: 12, Verdict: "agreed", Why: cloudcrowd.Why{FinishSeconds: 2.25, Candidates: 3, Purpose: "first"},
+		Charge: 12, Verdict: "agreed", Why: cloudcrowd.Why{FinishSeconds: 2.25, Candidates: 3, Purpose: "copy",
+			Turn: &cloudcrowd.Turn{UsageCoreSeconds: 1.5, Requesters: 2, Priority: -3}, Late: &cloudcrowd.Late{N: 1, ElapsedSeconds: 7}},
 	}
 }
 
