@@ -45,6 +45,8 @@ type simResult struct {
 	Faults   int64               `json:"faults"`
 	ByKind   map[sim.Fault]int64 `json:"faults_by_kind"`
 	Tasks    int64               `json:"tasks"`
+	Copies   int64               `json:"second_copies"`
+	Compared int64               `json:"late_compared"`
 	Wrong    int64               `json:"wrong_accepted"`
 	Rate     float64             `json:"events_per_s"`
 	Speedup  float64             `json:"speedup"` // virtual over real time
@@ -107,6 +109,8 @@ func (s *platformSim) campaign(ctx context.Context, p sim.Profile, from, to uint
 	result.Events += sum.Events
 	result.Faults += sum.Faults
 	result.Tasks += sum.Tasks
+	result.Copies += sum.Copies
+	result.Compared += sum.Compared
 	result.Wrong += sum.Wrong
 	result.virtual += sum.Virtual
 	result.seconds += sum.Seconds
@@ -170,7 +174,7 @@ func (s *platformSim) report(r simResult) error {
 	}
 	slices.Sort(kinds)
 	s.app.facts("seeds", strconv.Itoa(r.Seeds), "events", fmt.Sprintf("%d, %.0f/s", r.Events, r.Rate), "speed", fmt.Sprintf("%.0f times real time", r.Speedup),
-		"results", fmt.Sprintf("%d of %d accepted ones wrong", r.Wrong, r.Tasks), "faults", strings.Join(append([]string{strconv.FormatInt(r.Faults, 10)}, kinds...), "\n"))
+		"results", fmt.Sprintf("%d of %d accepted ones wrong", r.Wrong, r.Tasks), "second copies", fmt.Sprintf("%d; %d results of the other copy came after all", r.Copies, r.Compared), "faults", strings.Join(append([]string{strconv.FormatInt(r.Faults, 10)}, kinds...), "\n"))
 	return err
 }
 

@@ -96,6 +96,9 @@ func (a *audit) row(j *journal, row store.Row) error {
 	if err := a.jobs(j, touched); err != nil {
 		return fmt.Errorf("row %d: %w", row.Seq, err)
 	}
+	if err := a.shares(touched); err != nil {
+		return fmt.Errorf("row %d: %w", row.Seq, err)
+	}
 	if err := a.money(row.Seq, transfers, out); err != nil {
 		return fmt.Errorf("row %d: %w", row.Seq, err)
 	}
@@ -116,6 +119,12 @@ func (a *audit) events(journal *journal, events []lifecycle.Event, out lifecycle
 			touched[ev.TaskCarved.Task.Job] = true
 		case ev.AttemptLeased != nil:
 			touched[ev.AttemptLeased.ID.Task.Job] = true
+			if ev.AttemptLeased.Copy {
+				a.w.report.Copies++
+			}
+		case ev.AttemptCompared != nil:
+			touched[ev.AttemptCompared.ID.Task.Job] = true
+			a.w.report.Compared++
 		case ev.AttemptReported != nil:
 			touched[ev.AttemptReported.ID.Task.Job] = true
 		case ev.AttemptEnded != nil:
@@ -177,6 +186,40 @@ func (a *audit) jobs(j *journal, touched map[cloudcrowd.JobID]bool) error {
 		}
 		if bad := j.state.Jobs[id].Check(); len(bad) > 0 {
 			return fmt.Errorf("%s (of %d)", bad[0], len(bad))
+		}
+	}
+	return nil
+}
+
+// shares holds that nobody has more running in a shard than his quota, and that second copies stay within their share of a job's work, but for the first.
+func (a *audit) shares(touched map[cloudcrowd.JobID]bool) error {
+	quota := int64(a.w.sharing().Quota)
+	for id := range touched {
+		st := a.of(id)
+		j, n := st.Jobs[id], int64(0)
+		for _, other := range st.Jobs {
+			if other.Account == j.Account && !other.State.Ended() {
+				for _, st := range other.Stages {
+					n += st.Running
+				}
+			}
+		}
+		if quota > 0 && n > quota {
+			return fmt.Errorf("%d attempts of %s run, its quota is %d", n, j.Account, quota)
+		}
+		copies, longest := 0, 0.0
+		for _, st := range j.Stages {
+			for _, t := range st.Tasks {
+				for _, at := range t.Attempts {
+					if at.Copy {
+						copies++
+						longest = max(longest, at.Why.RunSeconds*at.Speed)
+					}
+				}
+			}
+		}
+		if c := j.Course; copies > 1 && c.Copied > j.Spec.SpeculateShare()*c.Work+longest {
+			return fmt.Errorf("second copies of job %s were expected to take %.1f core-seconds, its other attempts %.1f", id, c.Copied, c.Work)
 		}
 	}
 	return nil

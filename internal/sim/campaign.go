@@ -24,6 +24,8 @@ type Summary struct {
 	Events   int64           `json:"events"`
 	Commits  int64           `json:"commits"`
 	Tasks    int64           `json:"tasks"`
+	Copies   int64           `json:"second_copies"`
+	Compared int64           `json:"late_compared"`
 	Wrong    int64           `json:"wrong_accepted"`
 	Faults   int64           `json:"faults"` // all kinds together
 	ByKind   map[Fault]int64 `json:"faults_by_kind"`
@@ -98,6 +100,8 @@ func (s *Summary) add(r Report, seed uint64, err error) {
 	s.Events += r.Events
 	s.Commits += r.Commits
 	s.Tasks += r.Tasks
+	s.Copies += r.Copies
+	s.Compared += r.Compared
 	s.Wrong += r.Wrong
 	s.Virtual += r.Virtual
 	for kind, n := range r.Faults {

@@ -100,7 +100,7 @@ func (w *world) reopen() error {
 	var managers []*taskmanager.Manager
 	for shard := range w.shards {
 		w.repair(shard) // of what the last server to start was about to be refused
-		m := taskmanager.New(taskmanager.Config{Store: w.store, Blobs: w.blobs, Courier: silent{}, Signer: signer{}, Operator: operator, Now: w.latest, Seed: new([32]byte),
+		m := taskmanager.New(taskmanager.Config{Store: w.store, Blobs: w.blobs, Courier: silent{}, Signer: signer{}, Operator: operator, Sharing: w.sharing(), Now: w.latest, Seed: new([32]byte),
 			Shard: shard, Shards: w.shards, Perform: func(func()) {}, Unpaused: true, Merge: merged})
 		if err := m.Open(context.Background()); err != nil {
 			return fmt.Errorf("shard %d cannot be opened at the end: %w", shard, err)

@@ -78,7 +78,7 @@ func (w *world) launch(p *process, shard int, seed [32]byte, take func(context.C
 	s := &server{process: p, n: w.started, shard: shard, alive: true, busy: true}
 	w.damage(shard)
 	s.store = &handle{Store: w.store, s: s}
-	c := taskmanager.Config{Store: s.store, Blobs: w.blobs, Courier: courier{s}, Signer: signer{}, Operator: operator, Now: s.clock, Shard: shard, Shards: w.shards,
+	c := taskmanager.Config{Store: s.store, Blobs: w.blobs, Courier: courier{s}, Signer: signer{}, Operator: operator, Sharing: w.sharing(), Now: s.clock, Shard: shard, Shards: w.shards,
 		Seed: &seed, Perform: s.perform, Unpaused: true, Merge: merged}
 	if take != nil {
 		c.Take = func(ctx context.Context) (store.Head, error) { return take(ctx, s.store) }

@@ -36,6 +36,8 @@ type Report struct {
 	Refused  int             `json:"jobs_refused"`
 	Tasks    int64           `json:"tasks"`
 	Attempts int64           `json:"attempts"`
+	Copies   int64           `json:"second_copies"` // of stragglers
+	Compared int64           `json:"late_compared"` // results of the other copy that came after all
 	Rejected int64           `json:"results_refused"`
 	Wrong    int64           `json:"wrong_accepted"` // accepted results that differ from the truth
 	Trace    string          `json:"trace"`          // hash of everything that happened
@@ -173,6 +175,14 @@ func newWorld(seed uint64, p Profile, o Options) *world {
 	w.lost, w.hungry, w.disk.shards = map[string]time.Time{}, make([]bool, w.shards), make([]shardDisk, w.shards)
 	w.book = newAudit(w)
 	return w
+}
+
+// sharing is how the requesters of this seed share the workers: in every third run by quotas, weights and a short memory.
+func (w *world) sharing() cloudcrowd.Sharing {
+	if w.report.Seed%3 != 0 {
+		return cloudcrowd.Sharing{}
+	}
+	return cloudcrowd.Sharing{HalfLife: cloudcrowd.Duration(30 * time.Second), Quota: 3 + int(w.report.Seed/3%20), Weights: map[cloudcrowd.AccountID]float64{"requester1": 3}}
 }
 
 func (w *world) chance(p float64) bool { return p > 0 && w.rand.Float64() < p }
