@@ -27,6 +27,7 @@ func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) [
 		return nil
 	}
 	a := assigner{d: d, workers: workers, field: d.Field, slots: slots, free: free, planned: 4*slots + 16, expires: expires, turns: d.turns(slots)}
+	a.fuse()
 	a.round()
 	if d.Copies {
 		a.copies()
@@ -166,6 +167,37 @@ func (a *assigner) failedEverywhere(t *Task) bool {
 		}
 	}
 	return true
+}
+
+const (
+	farAhead   = 256  // parts looked at behind the one that is not there yet
+	mostOpened = 1024 // open tasks of a stage beyond which no further ones are cut before their turn
+)
+
+// overtake cuts tasks of an `each` stage up to the last one whose part is there, so that chains do not wait for the slowest before them; those whose part is not there
+// get no attempt until it is. It can be done where what a task needs to be believed does not depend on who gets it first.
+func (a *assigner) overtake(src *source) {
+	j, i := src.job, src.stage
+	st, spec := j.Stages[i], &j.Spec.Stages[i]
+	if spec.Split == nil || spec.Split.Kind != cloudcrowd.SplitEach || spec.Verify.Confidence > 0 || len(st.open) > mostOpened {
+		return
+	}
+	up := j.Spec.StageIndex(spec.Split.Stage)
+	if _, there := j.Part(up, st.Next); there {
+		return
+	}
+	n, _ := j.Parts(up)
+	last := int64(-1)
+	for k := st.Next; k < min(n, st.Next+farAhead); k++ {
+		if _, there := j.Part(up, k); there {
+			last = k
+		}
+	}
+	need := verify.ForTask(spec.Verify, cloudcrowd.Record{}, false, 1)
+	for k := st.Next; k <= last; k++ {
+		a.d.emit(Event{TaskCarved: &TaskCarved{Task: cloudcrowd.TaskID{Job: j.ID, Stage: int32(i), Index: int32(len(st.Tasks))}, Unit: cloudcrowd.Unit{Lo: k, Hi: k + 1},
+			Quorum: need.Quorum, Start: need.Start, Need: need.Why}})
+	}
 }
 
 // carve cuts new tasks while somebody can take them at once.
@@ -443,6 +475,9 @@ func (d *Decider) barred(j *Job, i int, t *Task, lenient bool) func(*scheduler.W
 	}
 }
 
+// mostParts bounds what of the stages before is looked at: where there is more, no worker has most of it.
+const mostParts = 32
+
 // blobs lists the large inputs a task needs, for placement: module, whole inputs, parts. Pieces of divisible inputs are left out: nobody has them.
 func (j *Job) blobs(i int, u cloudcrowd.Unit, level int32) []scheduler.Blob {
 	spec, st := &j.Spec.Stages[i], j.Stages[i]
@@ -459,8 +494,21 @@ func (j *Job) blobs(i int, u cloudcrowd.Unit, level int32) []scheduler.Blob {
 			list = append(list, scheduler.Blob{Digest: f.Digest, SizeBytes: f.SizeBytes})
 		}
 	}
-	if name := streamsFrom(spec); name != "" {
-		up := j.Spec.StageIndex(name)
+	stream := streamsFrom(spec)
+	for _, name := range spec.After { // what every task of the stage reads
+		if up := j.Spec.StageIndex(name); name != stream {
+			if n, _ := j.Parts(up); n <= mostParts {
+				for k := range n {
+					p, _ := j.Part(up, k)
+					for _, f := range p.Outputs[:min(len(p.Outputs), mostParts)] {
+						list = append(list, scheduler.Blob{Digest: f.Digest, SizeBytes: f.SizeBytes})
+					}
+				}
+			}
+		}
+	}
+	if stream != "" {
+		up := j.Spec.StageIndex(stream)
 		hi := u.Hi
 		if spec.Merge == nil {
 			hi = u.Lo + 1

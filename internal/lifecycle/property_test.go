@@ -17,6 +17,7 @@ var shapes = [][]string{
 	{"work range=400 target=2", "all after=work"},
 	{"work range=4 size=1", "tree after=work merge=2"},
 	{"work range=3 size=1 verify=2/3", "second each=work", "joined after=second concat", "end after=joined,work"},
+	{"work range=6 size=1 verify=1/1", "second each=work verify=1/1", "third each=second", "end after=third"},
 	{"list verify=1/1", "work program=list", "tree after=work merge=3", "joined after=tree concat"},
 	{"work lines=text size=1", "tree after=work merge=2"},
 	{"a verify=none retries=1", "b after=a range=2 size=1 retries=0", "c after=a", "d after=b,c"},
@@ -31,11 +32,11 @@ func TestRandomCommands(t *testing.T) {
 
 func randomRun(t *rapid.T) *world {
 	w := newWorld(t)
-	w.retire, w.copies = true, true
+	w.retire, w.copies, w.fuse = true, true, rapid.Bool().Draw(t, "fuse")
 	w.fund("ada", 1e7)
 	w.fund("joe", 1e7)
 	for i, owner := range []string{"o1", "o2", "o3", "o3", "ada", "admin"} {
-		w.worker(fmt.Sprint("w", i), owner, []float64{1, 0.5, 2}[i%3], 1+i%2)
+		w.worker(fmt.Sprint("w", i), owner, []float64{1, 0.5, 2}[i%3], 1+i%2).Bandwidth = []float64{0, 1}[i%2]
 		if i == 0 || i == 3 {
 			for _, s := range []*State{w.state, w.twin, w.old} {
 				s.Records[cloudcrowd.WorkerID(fmt.Sprint("Uw", i))] = &cloudcrowd.Record{Valid: 200, Streak: 200}

@@ -224,6 +224,9 @@ func (a *assigner) round() {
 		}
 		for t.at < len(t.sources) && t.left > 0 {
 			src := t.sources[t.at]
+			if !src.listed {
+				a.overtake(src)
+			}
 			a.openTasks(src)
 			if t.left > 0 {
 				a.carve(src)

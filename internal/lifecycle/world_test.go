@@ -40,6 +40,7 @@ type world struct {
 	jobs      map[string]cloudcrowd.JobID
 	retire    bool // the deciding state drops what it can now and then
 	sharing   cloudcrowd.Sharing
+	fuse      bool // place work in the batch of a report
 	copies    bool // look for stragglers
 	light     bool // skip what costs time on large jobs
 }
@@ -359,7 +360,23 @@ func (w *world) report(id cloudcrowd.AttemptID, by string, r cloudcrowd.Result) 
 	if by == "" && a != nil {
 		who = a.Worker
 	}
-	events = w.decide(func(d *Decider) { taken = d.Report(who, id, r) })
+	events = w.decide(func(d *Decider) {
+		taken = d.Report(who, id, r)
+		if !w.fuse || len(d.Events) == 0 {
+			return
+		}
+		for _, k := range w.workers {
+			for _, f := range r.Outputs {
+				if k.ID == who {
+					k.Cached[f.Digest] = struct{}{}
+				}
+			}
+		}
+		w.release(d.Events) // as the loop does: what follows is leased in the same batch
+		for _, id := range d.Assign(w.crowd(), w.now+30e6) {
+			w.truth[id] = w.honest(id)
+		}
+	})
 	return events, taken
 }
 

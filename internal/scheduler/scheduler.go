@@ -198,6 +198,9 @@ func barredFrom(it Item, w *Worker) string {
 	return ""
 }
 
+// Takes reports whether the worker takes a lease of so much memory, if only to run it behind others.
+func (w *Worker) Takes(memory int64) bool { return w.Free() > 0 && w.fits(memory) }
+
 // ready reports whether the worker can be given the item at once.
 func ready(w *Worker, it Item) bool {
 	if w.Free() == 0 || !w.fits(it.MemoryBytes) {
@@ -227,6 +230,14 @@ func (w *Worker) fits(bytes int64) bool {
 	return used <= w.MemoryBytes
 }
 
+// Rate is how many bytes a second the worker is taken to fetch.
+func (w *Worker) Rate() float64 {
+	if w.Bandwidth > 0 {
+		return w.Bandwidth
+	}
+	return DefaultBandwidth
+}
+
 func estimate(it Item, w *Worker) cloudcrowd.Why {
 	var missing int64
 	for _, b := range it.Blobs {
@@ -234,11 +245,7 @@ func estimate(it Item, w *Worker) cloudcrowd.Why {
 			missing += b.SizeBytes
 		}
 	}
-	bandwidth := w.Bandwidth
-	if bandwidth <= 0 {
-		bandwidth = DefaultBandwidth
-	}
-	why := cloudcrowd.Why{WaitSeconds: w.Wait(), FetchSeconds: float64(missing) / bandwidth, RunSeconds: it.CoreSeconds / math.Max(w.Speed, 0.01)}
+	why := cloudcrowd.Why{WaitSeconds: w.Wait(), FetchSeconds: float64(missing) / w.Rate(), RunSeconds: it.CoreSeconds / math.Max(w.Speed, 0.01)}
 	why.FinishSeconds = why.WaitSeconds + why.FetchSeconds + why.RunSeconds
 	return why
 }

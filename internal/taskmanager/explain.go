@@ -131,6 +131,9 @@ func (l *loop) decider() *lifecycle.Decider {
 // waiting says why a task gets no attempt now.
 func (l *loop) waiting(j *lifecycle.Job, i int, t *lifecycle.Task) string {
 	workers := l.open()
+	if !j.Sourced(i, t) {
+		return "what it reads is not there yet"
+	}
 	if len(workers) == 0 {
 		return "no worker is connected that takes work"
 	}

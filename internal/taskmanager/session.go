@@ -257,11 +257,17 @@ func (l *loop) beat(d *lifecycle.Decider, s *session, b *cloudcrowd.Beat) {
 
 // reports takes results; each is acknowledged after the commit unless it is not this worker's to report.
 func (l *loop) reports(d *lifecycle.Decider, w cloudcrowd.WorkerID, list []cloudcrowd.Report) {
-	if s := l.sessions[w]; s != nil {
+	s := l.sessions[w]
+	if s != nil {
 		s.lastSeen = d.At
 	}
 	for _, r := range list {
 		if d.Report(w, r.Attempt, r.Result) {
+			if s != nil {
+				for _, f := range r.Result.Outputs { // what it made it has, so what follows is best done there
+					s.cache([]cloudcrowd.Digest{f.Digest})
+				}
+			}
 			l.to(w).Acks = append(l.to(w).Acks, r.Attempt)
 		} else {
 			l.m.log.Warn("a worker reported an attempt it does not hold", "worker", w.Short(), "attempt", r.Attempt)

@@ -145,6 +145,10 @@ func TestCache(t *testing.T) {
 			t.Fatalf("requests %q", got)
 		}
 	}
+	// What an attempt left is there for what follows from it.
+	if got := run(a, 15, textFile(cloudcrowd.Segment{Blob: digest([]byte("ABCDEFGHIJ")), Length: 10, Whole: true})); len(got) != 0 {
+		t.Fatalf("requests for its own output: %q", got)
+	}
 	a.kill(t)
 	file := path(dir, "cache", string(blob))
 	if err := os.Chmod(file, 0o600); err != nil {
@@ -155,7 +159,7 @@ func TestCache(t *testing.T) {
 	}
 	a = launch(t, s, dir, sandboxOf(programs), nil)
 	hello := s.greet(t, a.ID(), welcome)
-	if len(hello.Cached) != 2 {
+	if len(hello.Cached) != 5 { // module, input, outputs
 		t.Fatalf("cached %v", hello.Cached)
 	}
 	if got := run(a, 20, whole); !slices.Equal(got, []string{"GET " + blob.Short()}) {

@@ -241,6 +241,31 @@ func (c *cache) store(ctx context.Context, s span, token string) (size int64, er
 	return size, f.Chmod(0o400) // attempts may hold hard links of it
 }
 
+// adopt takes a file whose digest was just computed into the cache, as another name of the same file: who made it is often asked for what follows from it. It costs
+// nothing but a name; where the system cannot do it, the file is fetched when it is needed.
+func (c *cache) adopt(d cloudcrowd.Digest, size int64, path string) {
+	s := span{Digest: d}
+	c.mu.Lock()
+	defer c.mu.Unlock() // linking takes microseconds
+	if size > c.limit || c.entries[s] != nil {
+		return
+	}
+	if os.Link(path, c.path(s)) != nil {
+		return
+	}
+	if os.Chmod(c.path(s), 0o400) != nil { // attempts may hold hard links of it
+		_ = os.Remove(c.path(s)) // openCache removes or adopts what stays
+		return
+	}
+	e := &entry{span: s, size: size, checked: true, ready: make(chan struct{})}
+	close(e.ready)
+	e.place = c.recent.PushFront(e)
+	c.entries[s] = e
+	c.bytes += size
+	c.fresh = append(c.fresh, d)
+	c.evict()
+}
+
 func (c *cache) release(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
