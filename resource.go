@@ -127,6 +127,37 @@ type WorkerView struct {
 type Explanation struct {
 	Subject string   `json:"subject"`
 	Lines   []string `json:"lines"`
+
+	Standing *Standing `json:"standing,omitempty"` // of a running job: what decides when it is its turn
+	Attempts []Attempt `json:"attempts,omitempty"` // of a task, with the parts of the score by which each went to its worker; without results
+}
+
+// Standing is where a job stands among others, in the figures by which the scheduler decides. docs/scheduling.md says what follows from them.
+type Standing struct {
+	Requester        AccountID `json:"requester"`
+	UsageCoreSeconds float64   `json:"usage_core_seconds"` // what its requester used lately, older use counting less
+	HalfLifeSeconds  float64   `json:"half_life_seconds"`  // after which it counts half
+	Weight           float64   `json:"weight"`             // of the requester's share
+	Running          int64     `json:"running"`            // attempts of the requester
+	Quota            int64     `json:"quota,omitempty"`    // most of them; 0: no bound
+	Place            int       `json:"place"`              // of the requester among those who have work to be done; 1: it is his turn
+	Requesters       int       `json:"requesters"`         // who have work to be done
+
+	Priority      int      `json:"priority"`                // as it was given
+	Gained        int      `json:"gained"`                  // points of priority it has gained by waiting
+	SlackSeconds  *float64 `json:"slack_seconds,omitempty"` // until all workers must be at work for it to meet its deadline
+	JobPlace      int      `json:"job_place"`               // among the requester's jobs; 1: first
+	Jobs          int      `json:"jobs"`                    // of the requester that have work to be done
+	RankSeconds   []Rank   `json:"ranks"`                   // stages that have work, the longest path first
+	Speculate     float64  `json:"speculate"`               // share of the work that second copies may take
+	WorkSeconds   float64  `json:"work_core_seconds"`       // expected of all attempts but copies
+	CopiedSeconds float64  `json:"copied_core_seconds"`     // expected of second copies
+}
+
+// Rank is the longest path from a stage to the end of its job: of its running stages the one with the longest is served first.
+type Rank struct {
+	Stage   string  `json:"stage"`
+	Seconds float64 `json:"seconds"` // on the reference core
 }
 
 // Plan says what a job will be cut into and cost before anything is spent.

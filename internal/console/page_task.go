@@ -143,6 +143,17 @@ func (c *Console) attemptView(v viewer, t cloudcrowd.Task, a cloudcrowd.Attempt,
 	y := a.Why
 	av.WhyParts = []pair{{"Wait for a slot", span(y.WaitSeconds)}, {"Fetch what it lacks", span(y.FetchSeconds)}, {"Run", span(y.RunSeconds)}, {"Expected finish", span(y.FinishSeconds)},
 		{"Longest path left", span(y.Rank)}, {"Workers considered", count(y.Candidates)}}
+	if t := y.Turn; t != nil {
+		av.WhyParts = append(av.WhyParts, pair{"Used lately by the requester", fmt.Sprintf("%.0f core-seconds", t.UsageCoreSeconds)},
+			pair{"Attempts the requester had running", ofQuota(t.Running, t.Quota)}, pair{"Requesters with work", count(t.Requesters)}, pair{"Priority of the job", fmt.Sprint(t.Priority)})
+		if t.Slack != 0 {
+			av.WhyParts = append(av.WhyParts, pair{"Slack to its deadline", fmt.Sprintf("%.0f s", t.Slack)})
+		}
+	}
+	if l := y.Late; l != nil {
+		av.WhyParts = append(av.WhyParts, pair{"Second copy of attempt", fmt.Sprint(l.N)}, pair{"That one had taken", span(l.ElapsedSeconds)}, pair{"It was expected to take", span(l.ExpectedSeconds)},
+			pair{"It was believed to take still", span(l.RemainingSeconds)})
+	}
 	purpose := y.Purpose
 	if purpose == "" {
 		purpose = "first"
@@ -153,4 +164,11 @@ func (c *Console) attemptView(v viewer, t cloudcrowd.Task, a cloudcrowd.Attempt,
 	}
 	av.WhyWords += "."
 	return av
+}
+
+func ofQuota(n, quota int64) string {
+	if quota > 0 {
+		return fmt.Sprintf("%d of at most %d", n, quota)
+	}
+	return fmt.Sprint(n)
 }

@@ -169,6 +169,41 @@ func (a *assigner) explain(src *source) *cloudcrowd.Turn {
 	return src.why
 }
 
+// Standing is where a running job stands; nil if it wants nothing now. slots is the number of all slots here.
+func (d *Decider) Standing(j *Job, slots int) *cloudcrowd.Standing {
+	list := d.turns(slots)
+	mine := slices.IndexFunc(list, func(t *turn) bool { return t.account == j.Account })
+	if mine < 0 {
+		return nil
+	}
+	t := list[mine]
+	half := d.State.HalfLife
+	if half <= 0 {
+		half = cloudcrowd.DefaultHalfLife
+	}
+	v := &cloudcrowd.Standing{Requester: j.Account, UsageCoreSeconds: t.used, HalfLifeSeconds: float64(half) / 1e9, Weight: t.weight, Running: t.attempts, Quota: t.quota, Place: 1,
+		Requesters: len(list), Priority: j.Spec.Priority, Gained: d.Priority(j) - j.Spec.Priority, Jobs: len(t.jobs), RankSeconds: []cloudcrowd.Rank{},
+		Speculate: j.Spec.SpeculateShare(), WorkSeconds: j.Course.Work, CopiedSeconds: j.Course.Copied}
+	for i := range list {
+		if list.Less(i, mine) {
+			v.Place++
+		}
+	}
+	v.JobPlace = slices.IndexFunc(t.jobs, func(s *standing) bool { return s.job == j }) + 1
+	if v.JobPlace == 0 {
+		return nil
+	}
+	if s, ok := d.Slack(j, slots); ok {
+		v.SlackSeconds = &s
+	}
+	for _, src := range t.sources {
+		if src.job == j {
+			v.RankSeconds = append(v.RankSeconds, cloudcrowd.Rank{Stage: j.Spec.Stages[src.stage].Name, Seconds: src.rank})
+		}
+	}
+	return v
+}
+
 // Priority is what a job was given, and a point for every ten seconds in which nothing of it ran: a job that is always overtaken rises until it is not.
 func (d *Decider) Priority(j *Job) int {
 	for _, st := range j.Stages {

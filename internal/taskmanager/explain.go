@@ -25,7 +25,12 @@ func (m *Manager) Explain(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.
 			e.Lines = endedLines(jobView(m, l.st, j, l.now(), l))
 			return
 		}
-		e.Lines = l.explainJob(j)
+		slots := 0
+		for _, w := range l.open() {
+			slots += w.Slots
+		}
+		e.Standing = l.decider().Standing(j, slots)
+		e.Lines = append(l.explainJob(j), standingLines(e.Standing)...)
 	})
 	if err != nil || found {
 		return e, err
@@ -72,6 +77,50 @@ func (l *loop) explainJob(j *lifecycle.Job) []string {
 		list = append(list, fmt.Sprintf("Its deadline is in %.0f s.", float64(j.Deadline-l.now())/1e6))
 	}
 	return append(list, notes(l.m, j)...)
+}
+
+// standingLines puts a job's standing into words.
+func standingLines(s *cloudcrowd.Standing) []string {
+	if s == nil {
+		return nil
+	}
+	line := fmt.Sprintf("%s used %.1f core-seconds lately, counting half after %s, and has %s running", s.Requester, s.UsageCoreSeconds,
+		cloudcrowd.Duration(s.HalfLifeSeconds*1e9), plural(s.Running, "attempt", "attempts"))
+	switch {
+	case s.Quota > 0 && s.Running >= s.Quota:
+		line += fmt.Sprintf(", as many as its quota of %d allows: nothing more is started until one ends.", s.Quota)
+	case s.Quota > 0:
+		line += fmt.Sprintf(" of a quota of %d.", s.Quota)
+	default:
+		line += "."
+	}
+	if s.Weight != 1 {
+		line += fmt.Sprintf(" Its share has the weight %g.", s.Weight)
+	}
+	if s.Requesters > 1 {
+		line += fmt.Sprintf(" By that it is number %d of %d requesters who have work to be done.", s.Place, s.Requesters)
+	}
+	list := []string{line}
+	line = fmt.Sprintf("The job is number %d of %s of its requester: priority %d", s.JobPlace, plural(int64(s.Jobs), "job", "jobs"), s.Priority)
+	if s.Gained > 0 {
+		line += fmt.Sprintf(" and %d by waiting", s.Gained)
+	}
+	if s.SlackSeconds != nil {
+		line += fmt.Sprintf(", slack %.0f s until all workers must be at work for its deadline", *s.SlackSeconds)
+	}
+	list = append(list, line+".")
+	var ranks []string
+	for _, r := range s.RankSeconds {
+		ranks = append(ranks, fmt.Sprintf("%s %.3g s", r.Stage, r.Seconds))
+	}
+	if len(ranks) > 0 {
+		list = append(list, "Longest path to the end, by which stages are served: "+strings.Join(ranks, ", ")+".")
+	}
+	if s.CopiedSeconds > 0 {
+		list = append(list, fmt.Sprintf("Second copies of stragglers were expected to take %.1f core-seconds beside %.1f of other attempts; at most %.3g %% are allowed beyond the first.",
+			s.CopiedSeconds, s.WorkSeconds, 100*s.Speculate))
+	}
+	return list
 }
 
 func (l *loop) explainStage(j *lifecycle.Job, i int) []string {
@@ -180,6 +229,8 @@ func (m *Manager) ExplainTask(ctx context.Context, id cloudcrowd.TaskID) (cloudc
 	}
 	for _, a := range t.Attempts {
 		e.Lines = append(e.Lines, attemptLine(a))
+		a.Result = nil
+		e.Attempts = append(e.Attempts, a)
 	}
 	if t.Reason != "" {
 		e.Lines = append(e.Lines, sentence(t.Reason))
@@ -196,6 +247,23 @@ func attemptLine(a cloudcrowd.Attempt) string {
 		line += fmt.Sprintf("; next best of %d was %s with %.2f s", w.Candidates, w.RunnerUp, w.RunnerUpSecs)
 	case w.Candidates == 1:
 		line += "; nobody else could take it"
+	}
+	if t := w.Turn; t != nil {
+		line += fmt.Sprintf("; rank %.3g s, priority %d", w.Rank, t.Priority)
+		if t.Slack != 0 {
+			line += fmt.Sprintf(", slack %.0f s", t.Slack)
+		}
+		line += fmt.Sprintf("; its requester had used %.0f core-seconds lately and had %d attempts running", t.UsageCoreSeconds, t.Running)
+		if t.Quota > 0 {
+			line += fmt.Sprintf(" of at most %d", t.Quota)
+		}
+		if t.Requesters > 1 {
+			line += fmt.Sprintf(", %d requesters had work", t.Requesters)
+		}
+	}
+	if l := w.Late; l != nil {
+		line += fmt.Sprintf("; it is a second copy, for attempt %d had taken %.1f s instead of %.1f s and was believed to take %.1f s more", l.N, l.ElapsedSeconds, l.ExpectedSeconds,
+			l.RemainingSeconds)
 	}
 	line += ". It is " + string(a.State)
 	if a.Verdict != "" {

@@ -170,3 +170,39 @@ func TestSecondCopy(t *testing.T) {
 	}
 	r.check()
 }
+
+// A job says where it stands: what its requester used, how many attempts run of how many that may, priority, slack and ranks; in words and in figures.
+func TestStandingIsExplained(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) {
+		c.Sharing = cloudcrowd.Sharing{HalfLife: cloudcrowd.Duration(time.Minute), Quotas: map[cloudcrowd.AccountID]int{"ada": 1}, Weights: map[cloudcrowd.AccountID]float64{"ada": 2}}
+	})
+	r.issue("joe", cloudcrowd.Credit)
+	a := r.join("a", "bob", 4, nil)
+	s := r.spec("mine", 8, false, one)
+	s.Priority, s.Deadline = 7, cloudcrowd.Duration(time.Hour)
+	id := r.submit("ada", "", s)
+	r.submit("joe", "", r.spec("his", 8, false, one))
+	first := r.received(a).Leases
+	r.pass(time.Second)
+	r.answer(a, first[0].Attempt, "x")
+	e := must(r, func(ctx context.Context) (cloudcrowd.Explanation, error) { return r.m.Explain(ctx, id) })
+	v := e.Standing
+	if v == nil || v.Requester != "ada" || v.Quota != 1 || v.Running != 1 || v.Weight != 2 || v.HalfLifeSeconds != 60 || v.UsageCoreSeconds != 0.5 || v.Priority != 7 || v.Requesters != 2 || v.JobPlace != 1 ||
+		v.SlackSeconds == nil || *v.SlackSeconds < 3500 || len(v.RankSeconds) != 1 || v.RankSeconds[0].Stage != "work" {
+		t.Errorf("it stands %+v", v)
+	}
+	text := strings.Join(e.Lines, "\n")
+	for _, want := range []string{"ada used 0.5 core-seconds lately, counting half after 1m", "quota of 1 allows", "weight 2", "of 2 requesters", "priority 7", "slack 35", "work 0.5 s"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in: %s", want, text)
+		}
+	}
+	task := must(r, func(ctx context.Context) (cloudcrowd.Explanation, error) {
+		return r.m.ExplainTask(ctx, cloudcrowd.TaskID{Job: id, Index: 1})
+	})
+	if len(task.Attempts) != 1 || task.Attempts[0].Why.Turn == nil || task.Attempts[0].Why.Turn.Priority != 7 || !strings.Contains(strings.Join(task.Lines, "\n"), "attempts running of at most 1") {
+		t.Errorf("the task explains %+v", task)
+	}
+	r.check()
+}
