@@ -139,6 +139,7 @@ type Standing struct {
 	HalfLifeSeconds  float64   `json:"half_life_seconds"`  // after which it counts half
 	Weight           float64   `json:"weight"`             // of the requester's share
 	Running          int64     `json:"running"`            // attempts of the requester
+	Late             int64     `json:"late,omitempty"`     // of those, late ones that do not count for a quota that is reached
 	Quota            int64     `json:"quota,omitempty"`    // most of them; 0: no bound
 	Place            int       `json:"place"`              // of the requester among those who have work to be done; 1: it is his turn
 	Requesters       int       `json:"requesters"`         // who have work to be done

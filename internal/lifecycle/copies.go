@@ -76,6 +76,12 @@ func (a *assigner) copies() {
 // spare reports whether a worker has a slot that nothing is meant for.
 func spare(w *scheduler.Worker) bool { return w.Free() > 0 && len(w.Held) < w.Slots && w.Wait() == 0 }
 
+// late reports whether a leased attempt has taken far longer than was expected, and than most of its stage did.
+func (s *Stage) late(a *Attempt, now cloudcrowd.Time) bool {
+	elapsed := float64(now-a.LeasedAt) / 1e6
+	return elapsed >= leastLate && elapsed >= a.Why.FinishSeconds*math.Max(lateTimes, s.Lateness)
+}
+
 // straggler reports whether a task has one running attempt, which is late. here are the workers that are connected: the work of others is given away soon anyhow.
 func (d *Decider) straggler(j *Job, i int, ti int32, here map[cloudcrowd.WorkerID]*scheduler.Worker) (s straggler, ok bool) {
 	t := j.Stages[i].Tasks[ti]
@@ -94,7 +100,7 @@ func (d *Decider) straggler(j *Job, i int, ti int32, here map[cloudcrowd.WorkerI
 		return s, false
 	}
 	s.task, s.elapsed = ti, float64(d.At-s.attempt.LeasedAt)/1e6
-	if s.elapsed < leastLate || s.elapsed < s.attempt.Why.FinishSeconds*math.Max(lateTimes, j.Stages[i].Lateness) {
+	if !j.Stages[i].late(s.attempt, d.At) {
 		return s, false
 	}
 	w := here[s.attempt.Worker]

@@ -24,6 +24,7 @@ type turn struct {
 	used     float64 // lately, core-seconds
 	slots    float64 // in use now, short attempts counting as a part of one
 	attempts int64   // running
+	late     int64   // of those, some that do not count, see excuse
 	quota    int64   // most that may run; 0: no bound
 	order    int     // of his oldest job
 	jobs     []*standing
@@ -40,7 +41,34 @@ func (t *turn) key() float64 { return t.slots / t.weight * (t.used/t.weight + us
 // newcomers, however many, do not keep him waiting for ever.
 func (t *turn) class() float64 { return math.Floor(t.used / t.weight / usageFloor) }
 
-func (t *turn) full() bool { return t.quota > 0 && t.attempts >= t.quota }
+func (t *turn) full() bool { return t.quota > 0 && t.attempts-t.late >= t.quota }
+
+// mostExcused is how many late attempts do not count against a quota, in quotas.
+const mostExcused = 3
+
+// excuse takes attempts that are late by what was measured out of the count for a quota that is reached: without that one worker that never answers could hold a
+// requester up for hours.
+func (d *Decider) excuse(t *turn) {
+	if !t.full() {
+		return
+	}
+	for _, s := range t.jobs {
+		for i, st := range s.job.Stages {
+			if st.Running == 0 || !s.job.known(i) {
+				continue
+			}
+			for ti := range st.open {
+				task := st.Tasks[ti]
+				for _, a := range task.Attempts {
+					if a.State == cloudcrowd.AttemptLeased && st.late(a, d.At) {
+						t.late++
+					}
+				}
+			}
+		}
+	}
+	t.late = min(t.late, mostExcused*t.quota)
+}
 
 // turns is a heap of requesters, whose turn it is first.
 type turns []*turn
@@ -120,6 +148,7 @@ func (d *Decider) turns(slots int) turns {
 	}
 	for _, t := range list {
 		t.sources = d.ordered(t.jobs, slots)
+		d.excuse(t)
 	}
 	return list
 }
@@ -181,7 +210,7 @@ func (d *Decider) Standing(j *Job, slots int) *cloudcrowd.Standing {
 	if half <= 0 {
 		half = cloudcrowd.DefaultHalfLife
 	}
-	v := &cloudcrowd.Standing{Requester: j.Account, UsageCoreSeconds: t.used, HalfLifeSeconds: float64(half) / 1e9, Weight: t.weight, Running: t.attempts, Quota: t.quota, Place: 1,
+	v := &cloudcrowd.Standing{Requester: j.Account, UsageCoreSeconds: t.used, HalfLifeSeconds: float64(half) / 1e9, Weight: t.weight, Running: t.attempts, Late: t.late, Quota: t.quota, Place: 1,
 		Requesters: len(list), Priority: j.Spec.Priority, Gained: d.Priority(j) - j.Spec.Priority, Jobs: len(t.jobs), RankSeconds: []cloudcrowd.Rank{},
 		Speculate: j.Spec.SpeculateShare(), WorkSeconds: j.Course.Work, CopiedSeconds: j.Course.Copied}
 	for i := range list {
@@ -255,7 +284,7 @@ func (a *assigner) round() {
 		t := list[0]
 		a.turn, t.left = t, each
 		if t.quota > 0 {
-			t.left = min(t.left, int(t.quota-t.attempts))
+			t.left = min(t.left, int(t.quota+t.late-t.attempts))
 		}
 		for t.at < len(t.sources) && t.left > 0 {
 			src := t.sources[t.at]

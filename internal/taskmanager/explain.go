@@ -87,7 +87,7 @@ func standingLines(s *cloudcrowd.Standing) []string {
 	line := fmt.Sprintf("%s used %.1f core-seconds lately, counting half after %s, and has %s running", s.Requester, s.UsageCoreSeconds,
 		cloudcrowd.Duration(s.HalfLifeSeconds*1e9), plural(s.Running, "attempt", "attempts"))
 	switch {
-	case s.Quota > 0 && s.Running >= s.Quota:
+	case s.Quota > 0 && s.Running-s.Late >= s.Quota:
 		line += fmt.Sprintf(", as many as its quota of %d allows: nothing more is started until one ends.", s.Quota)
 	case s.Quota > 0:
 		line += fmt.Sprintf(" of a quota of %d.", s.Quota)
