@@ -262,7 +262,7 @@ func (l *loop) step(ctx context.Context, batch []command) error {
 		var short *store.InsufficientError
 		switch {
 		case errors.Is(err, store.ErrFenced):
-			l.fail(batch, moved("another server has taken over this shard"))
+			l.fail(batch, notHere("another server has taken over this shard"))
 			return err
 		case errors.As(err, &short):
 			// Decide again without the job that nobody can pay.
@@ -519,7 +519,7 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 	for i := range batch {
 		if batch[i].view != nil {
 			if l.m.cfg.Owns != nil && !l.m.cfg.Owns() {
-				batch[i].err = moved("this server cannot tell whether the shard is still its own")
+				batch[i].err = notHere("this server cannot tell whether the shard is still its own")
 			} else {
 				batch[i].view(l)
 			}

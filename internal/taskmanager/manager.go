@@ -113,7 +113,7 @@ var (
 // may be asked.
 func Moved(err error) bool { return errors.Is(err, errMoved) }
 
-func moved(msg string) error {
+func notHere(msg string) error {
 	return &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: msg, Hint: "try again in a moment; what was acknowledged is safe", Err: errMoved}
 }
 
@@ -256,7 +256,7 @@ func (m *Manager) do(ctx context.Context, c command) error {
 }
 
 func unavailable() error {
-	return moved("the server is stopping")
+	return notHere("the server is stopping")
 }
 
 // view reads the state between batches.
