@@ -26,7 +26,7 @@ func TestAnyServerAnswers(t *testing.T) {
 	servers := []*host{a, b, c}
 	r.spread(servers...)
 	r.issue(b, "ada")
-	again, err := c.Backend().Issue(t.Context(), "ada", 1000*cloudcrowd.Credit, "admin", "", "first")
+	again, err := c.Backend().Issue(t.Context(), "ada", 1000*cloudcrowd.Credit, "admin", "", "first-ada")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,6 +367,54 @@ func TestDamagedShard(t *testing.T) {
 			t.Errorf("shard 2: %v", last)
 		}
 	}
+}
+
+// A quota is of the whole crowd: what a requester has in one shard counts in the others.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	r.sharing.Quota = 3
+	a, b := r.start("a", ""), r.start("b", "")
+	r.spread(a, b)
+	r.issue(a, "ada")
+	r.issue(a, "bob")
+	m := r.join("w1", 20, a)
+	m.mu.Lock()
+	m.slow = make(chan struct{})
+	m.mu.Unlock()
+	held := func(job cloudcrowd.JobID) (n int) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for id := range m.holding {
+			if id.Task.Job == job {
+				n++
+			}
+		}
+		return n
+	}
+	in := func(shard int, account cloudcrowd.AccountID) cloudcrowd.JobID {
+		for i := 0; ; i++ {
+			if key := fmt.Sprint(i); store.ShardOfKey(string(account)+"\x00"+key, 2) == shard {
+				return r.submit(a, account, r.spec("x", 100), key)
+			}
+		}
+	}
+	first := in(0, "ada")
+	r.until("the quota is used up", func() bool { return held(first) == 3 })
+	owner := a
+	if owner.Local(1) == nil {
+		owner = b
+	}
+	r.until("the other shard hears of it", func() bool { return owner.Crowd().usesBeside(1)["ada"].Running == 3 })
+	second, other := in(1, "ada"), in(1, "bob")
+	r.until("another requester is served there", func() bool { return held(other) == 3 })
+	if n := held(second); n != 0 {
+		t.Errorf("%d attempts beside a quota that is used up in another shard", n)
+	}
+	if err := a.Backend().Cancel(t.Context(), first, "ada", ""); err != nil {
+		t.Fatal(err)
+	}
+	r.until("what became free goes to the job in the other shard", func() bool { return held(second) == 3 })
 }
 
 func TestShare(t *testing.T) {

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 	"cloudcrowd.dev/cloudcrowd/internal/wire"
@@ -34,7 +36,9 @@ type Crowd struct {
 	guests map[cloudcrowd.WorkerID]*guest // connected here
 	where  map[cloudcrowd.WorkerID]string // server through which a worker was heard last, for the task managers here
 	hungry []hunger
-	turn   int // moves what cannot be divided from shard to shard
+	uses   []shardUses            // by shard
+	sums   []atomic.Pointer[uses] // by shard: of all others
+	turn   int                    // moves what cannot be divided from shard to shard
 	turned time.Time
 	told   []string // addresses of servers, as the workers connected here know them
 }
@@ -46,6 +50,15 @@ type guest struct {
 	welcome  cloudcrowd.Welcome
 	target   int   // leases it can hold in all
 	shares   []int // of each shard, as told last
+}
+
+// uses is what requesters have and had of the workers.
+type uses = map[cloudcrowd.AccountID]lifecycle.Use
+
+// shardUses are those of one shard, as its owner said last.
+type shardUses struct {
+	of uses
+	at time.Time
 }
 
 // hunger is whether a shard has work that waits for workers.
@@ -70,7 +83,8 @@ const (
 )
 
 func newCrowd(n *Node) *Crowd {
-	return &Crowd{n: n, guests: map[cloudcrowd.WorkerID]*guest{}, where: map[cloudcrowd.WorkerID]string{}, hungry: make([]hunger, n.cfg.Shards)}
+	return &Crowd{n: n, guests: map[cloudcrowd.WorkerID]*guest{}, where: map[cloudcrowd.WorkerID]string{}, hungry: make([]hunger, n.cfg.Shards),
+		uses: make([]shardUses, n.cfg.Shards), sums: make([]atomic.Pointer[uses], n.cfg.Shards)}
 }
 
 // Crowd is where the gateway of this server brings what workers say.
@@ -454,7 +468,9 @@ func (c *Crowd) tick() {
 	for shard, m := range c.n.Locals() {
 		c.note(shard, m.Hungry())
 		c.sayHungry(shard, m.Hungry())
+		c.sayUses(shard, m.Uses())
 	}
+	c.addUses()
 	now := time.Now()
 	c.mu.Lock()
 	if now.Sub(c.turned) >= turnEvery {
@@ -463,6 +479,64 @@ func (c *Crowd) tick() {
 	}
 	c.mu.Unlock()
 	c.reshare()
+}
+
+// usesKept is how long what a shard said of requesters counts if it says nothing more.
+const usesKept = 10 * time.Second
+
+func (c *Crowd) sayUses(shard int, of uses) {
+	c.mu.Lock()
+	c.uses[shard] = shardUses{of, time.Now()}
+	c.mu.Unlock()
+	if c.n.cfg.Bus != nil {
+		body, _ := json.Marshal(of) // numbers
+		if len(body) > maxMessage { // tens of thousands of requesters: each shard then shares by what it knows itself
+			return
+		}
+		c.n.cfg.Bus.publish("uses", nats.Header{headShard: {strconv.Itoa(shard)}}, body)
+	}
+}
+
+func (c *Crowd) heardUses(msg *nats.Msg) {
+	shard, err := strconv.Atoi(msg.Header.Get(headShard))
+	if err != nil || shard < 0 || shard >= c.n.cfg.Shards || c.n.Local(shard) != nil {
+		return
+	}
+	var of uses
+	if json.Unmarshal(msg.Data, &of) == nil {
+		c.mu.Lock()
+		c.uses[shard] = shardUses{of, time.Now()}
+		c.mu.Unlock()
+	}
+}
+
+// addUses adds up, for each shard here, what requesters have in all others: shares and quotas are of the whole crowd.
+func (c *Crowd) addUses() {
+	c.mu.Lock()
+	all := slices.Clone(c.uses)
+	c.mu.Unlock()
+	now := time.Now()
+	for shard := range c.n.Locals() {
+		sum := uses{}
+		for other, u := range all {
+			if other == shard || now.Sub(u.at) > usesKept {
+				continue
+			}
+			for account, v := range u.of {
+				s := sum[account]
+				sum[account] = lifecycle.Use{Running: s.Running + v.Running, Slots: s.Slots + v.Slots, CoreSeconds: s.CoreSeconds + v.CoreSeconds}
+			}
+		}
+		c.sums[shard].Store(&sum)
+	}
+}
+
+// usesBeside is what requesters have in the shards other than one.
+func (c *Crowd) usesBeside(shard int) uses {
+	if u := c.sums[shard].Load(); u != nil {
+		return *u
+	}
+	return nil
 }
 
 // reshare tells task managers whose share of a worker has changed.

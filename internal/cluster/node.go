@@ -163,6 +163,7 @@ func (n *Node) listen() error {
 	for subject, hear := range map[string]func(*nats.Msg){
 		"members":          func(*nats.Msg) { n.wake() },
 		"hungry":           n.crowd.heardHungry,
+		"uses":             n.crowd.heardUses,
 		"gone":             n.crowd.heardGone,
 		"down." + n.cfg.ID: n.crowd.heardDown,
 	} {
@@ -358,10 +359,12 @@ func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 	began := time.Now()
 	var claimed int64
 	var hungry func(bool)
+	var beside func() uses
 	if n.cfg.Shards > 1 {
 		hungry = func(h bool) { n.crowd.setHungry(shard, h) }
+		beside = func() uses { return n.crowd.usesBeside(shard) }
 	}
-	m := n.cfg.Open(taskmanager.Config{Shard: shard, Shards: n.cfg.Shards, Owns: n.owns, Courier: courier{n.crowd, shard}, Hungry: hungry, Servers: n.told(), Records: n.records,
+	m := n.cfg.Open(taskmanager.Config{Shard: shard, Shards: n.cfg.Shards, Owns: n.owns, Courier: courier{n.crowd, shard}, Hungry: hungry, Uses: beside, Servers: n.told(), Records: n.records,
 		Take: func(ctx context.Context) (store.Head, error) {
 			if n.cfg.Alone {
 				return n.cfg.Store.Acquire(ctx, shard)

@@ -26,6 +26,7 @@ type rig struct {
 	identity tls.Certificate
 	shards   int
 	module   cloudcrowd.Digest
+	sharing  cloudcrowd.Sharing
 
 	mu      sync.Mutex
 	nodes   map[string]*host
@@ -105,6 +106,7 @@ func (r *rig) start(id, external string) *host {
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)).With("server", id),
 		Open: func(c taskmanager.Config) *taskmanager.Manager {
 			c.Store, c.Blobs, c.Signer, c.Operator, c.Heartbeat, c.Prices = r.store, r.blobs, r, "admin", 100*time.Millisecond, cloudcrowd.DefaultPrices
+			c.Sharing = r.sharing
 			return taskmanager.New(c)
 		}})
 	s := &host{Node: n, r: r, bus: bus}
@@ -387,7 +389,7 @@ func (r *rig) balanced() {
 
 func (r *rig) issue(at *host, to cloudcrowd.AccountID) {
 	r.t.Helper()
-	if _, err := at.Backend().Issue(r.t.Context(), to, 1000*cloudcrowd.Credit, "admin", "", "first"); err != nil {
+	if _, err := at.Backend().Issue(r.t.Context(), to, 1000*cloudcrowd.Credit, "admin", "", "first-"+string(to)); err != nil {
 		r.t.Fatal(err)
 	}
 }

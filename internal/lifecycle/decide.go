@@ -30,6 +30,8 @@ type Decider struct {
 	Operator cloudcrowd.AccountID // owner of house machines, which everyone trusts
 	// Elsewhere is what the other shards know of workers: a fact, like the time, of a moment ago; never journaled. nil where there are none.
 	Elsewhere map[cloudcrowd.WorkerID]cloudcrowd.Record
+	// Uses is what requesters have and had of the workers in the other shards: a fact of a moment ago, never journaled. nil where there are none.
+	Uses map[cloudcrowd.AccountID]Use
 	// Field is of the workers that Assign is given, where the caller keeps it from one time to the next; nil: Assign makes it.
 	Field   *scheduler.Field
 	Sharing cloudcrowd.Sharing // see Share

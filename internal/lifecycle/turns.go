@@ -154,7 +154,38 @@ func (d *Decider) turns(slots int) turns {
 }
 
 func (d *Decider) turn(account cloudcrowd.AccountID) *turn {
-	return &turn{account: account, weight: d.Sharing.Weight(account), used: d.State.UsedBy(account, d.At), quota: int64(max(d.Sharing.QuotaOf(account), 0))}
+	other := d.Uses[account]
+	return &turn{account: account, weight: d.Sharing.Weight(account), used: d.State.UsedBy(account, d.At) + other.CoreSeconds, slots: other.Slots, attempts: other.Running,
+		quota: int64(max(d.Sharing.QuotaOf(account), 0))}
+}
+
+// Use is what a requester has and had of the workers, in one shard or in several.
+type Use struct {
+	Running     int64   `json:"r,omitempty"` // attempts
+	Slots       float64 `json:"s,omitempty"` // that they take
+	CoreSeconds float64 `json:"c,omitempty"` // used lately, see Usage
+}
+
+// OwnUses is what requesters have and had of the workers in this shard, for the others.
+func (d *Decider) OwnUses() map[cloudcrowd.AccountID]Use {
+	uses := map[cloudcrowd.AccountID]Use{}
+	for account := range d.State.Usage {
+		if used := d.State.UsedBy(account, d.At); used >= faded {
+			uses[account] = Use{CoreSeconds: math.Round(used)}
+		}
+	}
+	for _, id := range d.State.running {
+		j := d.State.Jobs[id]
+		for i, st := range j.Stages {
+			if st.Running > 0 {
+				u := uses[j.Account]
+				u.Running += st.Running
+				u.Slots += float64(st.Running) * occupied(j.expect(i, 0))
+				uses[j.Account] = u
+			}
+		}
+	}
+	return uses
 }
 
 // occupied is the part of a slot that an attempt of the given core-seconds takes.

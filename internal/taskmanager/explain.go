@@ -174,7 +174,7 @@ func free(l *loop) int {
 }
 
 func (l *loop) decider() *lifecycle.Decider {
-	return &lifecycle.Decider{State: l.st, At: l.now(), Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator, Sharing: l.m.cfg.Sharing, Elsewhere: l.others.known}
+	return &lifecycle.Decider{State: l.st, At: l.now(), Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator, Sharing: l.m.cfg.Sharing, Elsewhere: l.others.known, Uses: l.usesElsewhere()}
 }
 
 // waiting says why a task gets no attempt now.

@@ -44,6 +44,7 @@ type loop struct {
 	snapCost cloudcrowd.Time // how long making the last snapshot took
 	expired  cloudcrowd.Time // when leases were last looked over
 	copied   cloudcrowd.Time // when stragglers were last looked for
+	toldUses cloudcrowd.Time // when Uses was last made
 	meter    meter
 	scratch  []lifecycle.Event // of the batch before, to be used again
 	others   others
@@ -381,6 +382,7 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 	}
 	if l.admits(d.At) && !draining {
 		d.Share(l.m.cfg.Sharing)
+		d.Uses = l.usesElsewhere()
 		if d.Copies = d.At-l.copied >= expireEvery; d.Copies {
 			l.copied = d.At
 		}
@@ -388,6 +390,7 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 		d.Field = l.field
 		l.leased = d.Assign(workers, d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
 		l.field = d.Field
+		l.tellUses(d)
 		l.absorb(d)
 		if l.m.cfg.Hungry != nil {
 			l.m.appetite(l.anyRunning() && !slices.ContainsFunc(workers, func(w *scheduler.Worker) bool { return w.Free() > 0 }))

@@ -63,6 +63,7 @@ type Config struct {
 	Shard     int
 	Shards    int                                              // of the store: a job's id says which of them it belongs to; 0: 1
 	Take      func(context.Context) (store.Head, error)        // takes the shard over; nil: Store.Acquire
+	Uses      func() map[cloudcrowd.AccountID]lifecycle.Use    // what requesters have and had in the other shards; must not block. nil: there are none
 	Hungry    func(bool)                                       // is told when work begins or ceases to wait that no worker has room for; must not block. nil: nobody is
 	Records   func(context.Context) ([]store.RecordRow, error) // of workers in all shards, not much older than they are in the store; nil: Store.Records
 	Owns      func() bool                                      // whether nobody else can have taken the shard over yet; nil: always. Without it nothing is read from memory
@@ -102,6 +103,7 @@ type Manager struct {
 	figures  figures
 	draining atomic.Pointer[string] // why no new work is taken; nil while it is
 	hungry   atomic.Bool            // see Hungry
+	uses     atomic.Pointer[map[cloudcrowd.AccountID]lifecycle.Use]
 }
 
 var (

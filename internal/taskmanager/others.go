@@ -89,3 +89,30 @@ func caught(before, now map[cloudcrowd.WorkerID]cloudcrowd.Record) map[cloudcrow
 func (l *loop) record(w cloudcrowd.WorkerID) cloudcrowd.Record {
 	return (&lifecycle.Decider{State: l.st, Elsewhere: l.others.known}).Record(w)
 }
+
+// usesEvery is how often a shard says what requesters have of its attempts.
+const usesEvery = cloudcrowd.Time(500_000)
+
+// tellUses makes what Uses returns.
+func (l *loop) tellUses(d *lifecycle.Decider) {
+	if l.m.cfg.Uses != nil && (l.toldUses == 0 || d.At-l.toldUses >= usesEvery) {
+		l.toldUses = d.At
+		uses := d.OwnUses()
+		l.m.uses.Store(&uses)
+	}
+}
+
+func (l *loop) usesElsewhere() map[cloudcrowd.AccountID]lifecycle.Use {
+	if l.m.cfg.Uses == nil {
+		return nil
+	}
+	return l.m.cfg.Uses()
+}
+
+// Uses is what requesters have and had of this shard's attempts, of half a second ago; not to be changed. nil unless Config.Uses is set.
+func (m *Manager) Uses() map[cloudcrowd.AccountID]lifecycle.Use {
+	if u := m.uses.Load(); u != nil {
+		return *u
+	}
+	return nil
+}
