@@ -15,8 +15,10 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -47,6 +49,10 @@ type Bus struct {
 	address  string
 	log      *slog.Logger
 	calls    *calls
+	options  server.Options // of the embedded server, as it was started
+
+	mu    sync.Mutex
+	peers []string // to whom it connects
 }
 
 const (
@@ -101,20 +107,19 @@ func (b *Bus) embed(c BusConfig) error {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	var routes []*url.URL
-	for _, p := range c.Peers {
-		routes = append(routes, &url.URL{Scheme: "nats", Host: p})
-	}
-	b.embedded, err = server.NewServer(&server.Options{
+	b.peers = slices.Sorted(slices.Values(c.Peers))
+	b.options = server.Options{
 		ServerName: c.Name, NoSigs: true,
 		// Routes start after a listener for clients has. Nobody knows how to use this one.
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: ownUser, Password: b.secret,
 		NoLog: true, NoSystemAccount: true,
 		MaxPayload: 2 * maxMessage, MaxPending: 256 << 20, WriteDeadline: 5 * time.Second, PingInterval: 2 * time.Second, MaxPingsOut: 2,
-		Routes: routes,
+		Routes: routesTo(b.peers),
 		Cluster: server.ClusterOpts{Name: c.Crowd, Host: host, Port: port, Advertise: c.Advertise, TLSConfig: mutual(c.Identity), TLSTimeout: 5, ConnectBackoff: false,
 			PingInterval: time.Second, MaxPingsOut: 3},
-	})
+	}
+	o := b.options // the server writes into its own
+	b.embedded, err = server.NewServer(&o)
 	if err != nil {
 		return cloudcrowd.Fieldf("cluster.listen", "the bus between servers cannot be set up: %v", err)
 	}
@@ -132,6 +137,34 @@ func (b *Bus) embed(c BusConfig) error {
 		}
 	}
 	return nil
+}
+
+func routesTo(peers []string) (routes []*url.URL) {
+	for _, p := range peers {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: p})
+	}
+	return routes
+}
+
+// Meet tells the embedded server where the other servers are now: it connects to them and stays connected, and gives up those that are not among them. Servers
+// that started at the same moment did not know of each other, and one that was started again may be elsewhere.
+func (b *Bus) Meet(peers []string) {
+	if b.embedded == nil {
+		return
+	}
+	peers = slices.Sorted(slices.Values(peers))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if slices.Equal(peers, b.peers) {
+		return
+	}
+	o := b.options
+	o.Routes = routesTo(peers)
+	if err := b.embedded.ReloadOptions(&o); err != nil {
+		b.log.Warn("bus: the other servers cannot be met", "err", err)
+		return
+	}
+	b.peers = peers
 }
 
 // Address is where other servers reach the embedded server; "" with an external one.

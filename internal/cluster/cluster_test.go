@@ -562,3 +562,56 @@ func TestCalls(t *testing.T) {
 		t.Errorf("a stranger: %v, %d routes", err, s.Routes())
 	}
 }
+
+// Servers that know nothing of each other when they start, all at the same moment, or that are elsewhere after a restart, find each other on the bus.
+func TestMeet(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	open := func(name string) *Bus {
+		b, err := OpenBus(BusConfig{Name: name, Crowd: "test", Listen: "127.0.0.1:0", Identity: r.identity})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Close)
+		return b
+	}
+	a, b, c := open("a"), open("b"), open("c")
+	reaches := func(from, to *Bus, subject string) {
+		t.Helper()
+		if _, err := to.serve(subject, func(string, []byte) ([]byte, error) { return []byte("here"), nil }); err != nil {
+			t.Fatal(err)
+		}
+		r.until("one reaches the other", func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			answer, err := from.request(ctx, subject, "", nil)
+			return err == nil && string(answer) == "here"
+		})
+	}
+	meet := func() {
+		all := []*Bus{a, b, c}
+		for _, x := range all {
+			var others []string
+			for _, y := range all {
+				if y != x {
+					others = append(others, y.Address())
+				}
+			}
+			x.Meet(others)
+		}
+	}
+	meet()
+	reaches(a, b, "first")
+	reaches(b, c, "second")
+	reaches(c, a, "third")
+	before := b.Address()
+	b.Close()
+	b = open("b")
+	if b.Address() == before {
+		t.Skip("the port was given again")
+	}
+	meet()
+	reaches(a, b, "fourth")
+	reaches(b, c, "fifth")
+	reaches(a, c, "sixth") // who was connected stays so
+}

@@ -239,8 +239,21 @@ func (n *Node) tend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.cfg.Bus != nil {
+		n.cfg.Bus.Meet(n.elsewhere(rows))
+	}
 	n.look(ctx, rows, heads)
 	return nil
+}
+
+// elsewhere is where the other servers can be reached over the bus.
+func (n *Node) elsewhere(rows []store.Server) (list []string) {
+	for _, r := range rows {
+		if r.ID != n.cfg.ID && r.Bus != "" {
+			list = append(list, r.Bus)
+		}
+	}
+	return list
 }
 
 // forgetAfter is how many leases a server that is not heard of stays written down.
