@@ -25,6 +25,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
 // BusConfig says how servers reach each other.
@@ -37,6 +38,7 @@ type BusConfig struct {
 	Identity  tls.Certificate
 	External  string // nats:// addresses, separated by commas, of a NATS that is used instead of embedded ones
 	Creds     string // file with NATS credentials for it; "": none
+	Trust     string // PEM file with the authorities that may sign its certificate, which it then must have; "": those the system trusts
 	Log       *slog.Logger
 }
 
@@ -56,8 +58,10 @@ type Bus struct {
 }
 
 const (
-	// maxMessage bounds one message of the bus; longer requests and answers go in parts. External servers take 1 MiB unless told otherwise.
-	maxMessage = 512 << 10
+	maxMessage = 512 << 10 // bytes of one part of a request or answer; longer ones go in several
+	// maxPayload is what the bus must take at once: a frame of the worker protocol, which is passed on as it is, and headers. External servers take half of it
+	// unless told otherwise.
+	maxPayload = 2 * wire.MaxFrame
 	busStart   = 10 * time.Second
 )
 
@@ -73,21 +77,29 @@ func OpenBus(c BusConfig) (*Bus, error) {
 	options := []nats.Option{nats.Name(c.Name), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(50*time.Millisecond, 100*time.Millisecond),
 		nats.ReconnectBufSize(-1), // what was not sent is sent again by whoever wants an answer: nothing old is to arrive late
 		nats.NoEcho(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.Log.Warn("bus", "err", err) })}
-	address := c.External
-	if address == "" {
+	if c.External == "" {
 		if err := b.embed(c); err != nil {
 			return nil, err
 		}
 		options = append(options, nats.InProcessServer(b.embedded), nats.UserInfo(ownUser, b.secret))
-	} else if c.Creds != "" {
+	}
+	if c.Creds != "" {
 		options = append(options, nats.UserCredentials(c.Creds))
 	}
-	conn, err := nats.Connect(address, options...)
+	if c.Trust != "" {
+		options = append(options, nats.RootCAs(c.Trust))
+	}
+	conn, err := nats.Connect(c.External, options...)
 	if err != nil {
 		b.stopEmbedded()
-		return nil, cloudcrowd.Fieldf("bus", "the bus between servers cannot be reached at %s: %v", withoutSecrets(address), err)
+		return nil, cloudcrowd.Fieldf("bus", "the bus between servers cannot be reached at %s: %v", withoutSecrets(c.External), err)
 	}
 	b.conn = conn
+	if takes := conn.MaxPayload(); takes < maxPayload {
+		b.Close()
+		return nil, cloudcrowd.Fieldf("bus", "the NATS at %s takes messages of %s, servers need %s", withoutSecrets(c.External), cloudcrowd.Bytes(takes), cloudcrowd.Bytes(maxPayload)).
+			WithHint("set max_payload: 2MB in its configuration, and in that of every server and leaf node that it is connected to")
+	}
 	if b.calls, err = newCalls(b); err == nil {
 		err = conn.FlushTimeout(busStart)
 	}
@@ -113,7 +125,7 @@ func (b *Bus) embed(c BusConfig) error {
 		// Routes start after a listener for clients has. Nobody knows how to use this one.
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: ownUser, Password: b.secret,
 		NoLog: true, NoSystemAccount: true,
-		MaxPayload: 2 * maxMessage, MaxPending: 256 << 20, WriteDeadline: 5 * time.Second, PingInterval: 2 * time.Second, MaxPingsOut: 2,
+		MaxPayload: maxPayload, MaxPending: 256 << 20, WriteDeadline: 5 * time.Second, PingInterval: 2 * time.Second, MaxPingsOut: 2,
 		Routes: routesTo(b.peers),
 		Cluster: server.ClusterOpts{Name: c.Crowd, Host: host, Port: port, Advertise: c.Advertise, TLSConfig: mutual(c.Identity), TLSTimeout: 5, ConnectBackoff: false,
 			PingInterval: time.Second, MaxPingsOut: 3},

@@ -13,9 +13,11 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
 // Whatever any server is asked, and wherever workers are connected: jobs end, everybody gives the same answers, and the books balance.
@@ -242,7 +244,7 @@ func TestBusLost(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 4)
 	nats := func(port int) *natsserver.Server {
-		s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true})
+		s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, MaxPayload: maxPayload, NoSigs: true, NoLog: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -551,6 +553,15 @@ func TestCalls(t *testing.T) {
 	if _, err := a.request(t.Context(), "shard.1", "echo", nil); !errors.Is(err, errNobody) {
 		t.Errorf("%v", err)
 	}
+	// So does the longest frame of a worker, as it is.
+	var longest atomic.Int64
+	if _, err := b.subscribe("frame", func(m *nats.Msg) { longest.Store(int64(len(m.Data))) }); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the longest frame arrives", func() bool {
+		a.publish("frame", nats.Header{headWorker: {strings.Repeat("U", 56)}, headServer: {"a"}}, make([]byte, wire.MaxFrame))
+		return longest.Load() == wire.MaxFrame
+	})
 	// Somebody who does not know the crowd is kept out.
 	stranger := newRig(t, 1)
 	s, err := OpenBus(BusConfig{Name: "s", Crowd: "test", Listen: "127.0.0.1:0", Identity: stranger.identity, Peers: []string{a.Address()}})
