@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ type rig struct {
 	shards   int
 	module   cloudcrowd.Digest
 	sharing  cloudcrowd.Sharing
+	trust    string // file with the authority of an external NATS
 
 	mu      sync.Mutex
 	nodes   map[string]*host
@@ -93,6 +95,9 @@ func (r *rig) start(id, external string) *host {
 		r.t.Fatal(err)
 	}
 	c := BusConfig{Name: id, Crowd: "test", Listen: "127.0.0.1:0", Identity: r.identity, External: external}
+	if strings.HasPrefix(external, "tls:") {
+		c.Trust = r.trust
+	}
 	for _, o := range others {
 		if o.ID != id && o.Bus != "" {
 			c.Peers = append(c.Peers, o.Bus)
