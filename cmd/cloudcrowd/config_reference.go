@@ -37,8 +37,12 @@ An unknown key of the file is an error that names the nearest known one; so is a
 			value, usage := pflag.UnquoteUsage(f)
 			fmt.Fprintf(w, "\n### %s: %s\n\n%s.\n\n", name, f.Name, strings.ToUpper(usage[:1])+usage[1:])
 			fmt.Fprintf(w, "| option | variable | type | default |\n|---|---|---|---|\n| `--%s%s` | `%s` | %s | %s |\n", f.Name, valueOf(value), variable(c, f), kindOf(f), defaultOf(f))
-			if f.Annotations[secretSetting] != nil {
+			switch kind := f.Annotations[secretSetting]; {
+			case kind == nil:
+			case kind[0] == secretLink:
 				fmt.Fprint(w, "\nA secret: `config show` leaves it out. Give it by the environment or a file that only its user may read.\n")
+			default:
+				fmt.Fprint(w, "\nAn address with a password is a secret: `config show` leaves that part out, and the option refuses it. Give it by the environment or a file that only its user may read.\n")
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,7 +158,9 @@ func (s *serverSettings) flags(c *cobra.Command) {
 	f.StringVar(&s.Cluster.Listen, "cluster-listen", "", "with --store, `ADDRESS` and port for the other servers (default: the host of --listen, any free port)")
 	f.StringVar(&s.Cluster.Advertise, "cluster-advertise", "", "`ADDRESS` and port at which other servers reach --cluster-listen, if another")
 	f.StringVar(&s.Cluster.Bus, "bus", "", "connect servers by the NATS at this `URL` (nats://… or tls://…, several with commas) instead of by themselves")
+	markSecret(f, "bus", secretUser)
 	f.StringVar(&s.Cluster.Creds, "bus-credentials", "", "NATS credentials `FILE` for --bus")
+	f.StringVar(&s.Cluster.Trust, "bus-ca", "", "PEM `FILE` of the authorities that may sign the certificate of --bus (default: those the system trusts)")
 	f.IntVar(&s.Cluster.Shards, "shards", 0, "cut the jobs of a new database into this `NUMBER` of parts, for good (default: 6)")
 	f.DurationVar(&s.Cluster.Lease, "failover", cluster.DefaultLease, "take over from a server that is silent for so long, `DURATION`; the same for all servers")
 	f.BoolVar(&s.NoContext, "no-context", false, "do not store the server as the context \"local\"")
@@ -218,8 +221,10 @@ func (s *serverSettings) checkCluster() (list []error) {
 			list = append(list, cloudcrowd.Fieldf(o.option, "cannot be used together with --bus").WithHint("servers meet at the NATS that --bus names; leave %s out", o.option))
 		}
 	}
-	if k.Creds != "" && k.Bus == "" {
-		list = append(list, cloudcrowd.Fieldf("--bus-credentials", "needs --bus"))
+	for _, o := range []struct{ option, value string }{{"--bus-credentials", k.Creds}, {"--bus-ca", k.Trust}} {
+		if o.value != "" && k.Bus == "" {
+			list = append(list, cloudcrowd.Fieldf(o.option, "needs --bus"))
+		}
 	}
 	if k.Shards < 0 || k.Shards > mostShards || k.Shards > 1 && alone {
 		list = append(list, cloudcrowd.Fieldf("--shards", "%d must be from 1 to %d, and 1 without --store", k.Shards, mostShards))
@@ -253,7 +258,7 @@ func (a *app) serverCommand() *cobra.Command {
 	var s serverSettings
 	var c *cobra.Command
 	c = serverPage.command(0, 0, func(ctx context.Context, _ []string) error {
-		if err := checkStoreOption(c, s.Store); err != nil {
+		if err := cmp.Or(checkStoreOption(c, s.Store), checkBusOption(c, s.Cluster.Bus)); err != nil {
 			return err
 		}
 		if err := a.settle(c); err != nil {

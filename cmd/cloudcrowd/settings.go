@@ -17,8 +17,35 @@ import (
 // origins say where the value of each setting came from, in words: "option", "CLOUDCROWD_SERVER_LISTEN", "server.yaml:3"; "" for the default.
 type origins map[string]string
 
-// secretSetting marks an option whose value is not to be shown.
+// secretSetting marks an option whose value, or a part of it, is not to be shown. Its value says which.
 const secretSetting = "secret"
+
+// Values of secretSetting.
+const (
+	secretLink     = "link"     // what stands behind the # of a link
+	secretPassword = "password" // the password of an address, if it has one
+	secretUser     = "user"     // user and password of an address: a user alone is a secret, too
+)
+
+func markSecret(f *pflag.FlagSet, name, kind string) {
+	f.SetAnnotation(name, secretSetting, []string{kind})
+}
+
+// withoutUser takes user and password out of an address, or of several with commas, and a parameter "password"; hidden says that there was something to hide.
+func withoutUser(address, kind string) (_ string, hidden bool) {
+	from, to := strings.Index(address, "://"), strings.LastIndexByte(address, '@')
+	if from >= 0 && from+3 <= to && (kind == secretUser || strings.Contains(address[from+3:to], ":")) {
+		address, hidden = address[:from+3]+"…"+address[to:], true
+	}
+	address, query, _ := strings.Cut(address, "?")
+	switch {
+	case strings.Contains(query, "password="):
+		hidden = true
+	case query != "":
+		address += "?" + query
+	}
+	return address, hidden
+}
 
 // isSetting reports whether an option can be set by environment and file: those of every command (--server, --json, …) and hidden ones cannot.
 func isSetting(f *pflag.Flag) bool { return !f.Hidden && f.Name != "help" && f.Name != "config" }
@@ -118,8 +145,16 @@ func settleFile(c *cobra.Command, path string, from origins) (mistakes []error) 
 
 // shown is a setting's value as it may be printed: the secret of a link and the password of an address are left out.
 func shown(f *pflag.Flag, value string) string {
-	if f.Annotations[secretSetting] == nil || value == "" {
+	kind := f.Annotations[secretSetting]
+	if kind == nil || value == "" {
 		return value
+	}
+	if kind[0] != secretLink {
+		rest, hidden := withoutUser(value, kind[0])
+		if hidden {
+			rest += " (secret left out)"
+		}
+		return rest
 	}
 	u, err := url.Parse(value)
 	if err != nil || u.Host == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -30,6 +31,26 @@ func TestSettle(t *testing.T) {
 	for option, want := range map[string]string{"name": "option", "data": "environment", "memory": "512MiB", "slots": "3", "cache": "", "log": "warn"} {
 		if got := c.Flags().Lookup(option).Value.String(); got != want {
 			t.Errorf("--%s is %q, want %q", option, got, want)
+		}
+	}
+}
+
+// Of addresses nobody is shown passwords, nor users where a user alone is a secret.
+func TestWithoutUser(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ address, kind, want string }{
+		{"postgres://u@h/d?sslmode=disable", secretPassword, ""},
+		{"postgres://u:p@h/d?sslmode=disable", secretPassword, "postgres://…@h/d?sslmode=disable"},
+		{"postgres://u:p/q?@h1:1,h2:2/d", secretPassword, "postgres://…@h1:1,h2:2/d"},
+		{"postgres://h/d?user=u&password=p", secretPassword, "postgres://h/d"},
+		{"postgres://u@h1:1,h2:2/d", secretPassword, ""},
+		{"nats://u:p@h1:4222,nats://u:p@h2:4222", secretUser, "nats://…@h2:4222"},
+		{"tls://token@h", secretUser, "tls://…@h"},
+		{"tls://h:4222", secretUser, ""},
+	} {
+		got, hidden := withoutUser(tt.address, tt.kind)
+		if want := cmp.Or(tt.want, tt.address); got != want || hidden != (want != tt.address) {
+			t.Errorf("%s: %s, %v", tt.address, got, hidden)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 func storeFlags(c *cobra.Command, d *platform.Database) {
 	f := c.Flags()
 	f.StringVar(&d.Address, "store", "", "use the PostgreSQL database at this `ADDRESS`, postgres://USER@HOST/DATABASE, instead of SQLite in the data folder")
+	markSecret(f, "store", secretPassword)
 	f.StringVar(&d.PasswordFile, "store-password-file", "", "take the database's password from this `FILE`")
 }
 
@@ -21,6 +22,15 @@ func checkStoreOption(c *cobra.Command, d platform.Database) error {
 	if c.Flags().Changed("store") && postgres.IsAddress(d.Address) && postgres.HasPassword(d.Address) {
 		return cloudcrowd.Fieldf("--store", "the password would be shown to every user of this machine").
 			WithHint("leave it out and use --store-password-file or the variable PGPASSWORD; a server also takes the whole address from CLOUDCROWD_SERVER_STORE or its configuration file")
+	}
+	return nil
+}
+
+// checkBusOption does the same for the NATS that connects servers.
+func checkBusOption(c *cobra.Command, bus string) error {
+	if _, secret := withoutUser(bus, secretUser); secret && c.Flags().Changed("bus") {
+		return cloudcrowd.Fieldf("--bus", "user and password would be shown to every user of this machine").
+			WithHint("set the whole address by CLOUDCROWD_SERVER_BUS or in the configuration file, or leave them out and use --bus-credentials")
 	}
 	return nil
 }

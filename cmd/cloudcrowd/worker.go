@@ -59,7 +59,7 @@ func (s *workerSettings) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.String("config", "", "read settings from this YAML `FILE`")
 	f.StringVar(&s.Join, "join", "", "join `LINK` of the server; needed at the first start only")
-	f.SetAnnotation("join", secretSetting, []string{"true"})
+	markSecret(f, "join", secretLink)
 	f.StringVar(&s.DataDir, "data", "", "keep key, cache and unsent results in this `FOLDER` (default: cloudcrowd/worker in the user's cache folder)")
 	f.StringVar(&s.Name, "name", "", "`NAME` shown to people (default: the host's name)")
 	f.IntVar(&s.Slots, "slots", 0, "run `N` attempts at once (default: one a core)")

@@ -23,6 +23,7 @@ type Cluster struct {
 	Advertise string        // host:port under which they reach it, if not the same
 	Bus       string        // addresses of a NATS to be used instead of the embedded ones
 	Creds     string        // file with NATS credentials for it
+	Trust     string        // PEM file with the authorities that may sign its certificate; "": those the system trusts
 	Shards    int           // of a new database; 0: DefaultShards
 	Lease     time.Duration // how long a server that is not heard of keeps its shards; 0: cluster.DefaultLease
 }
@@ -129,7 +130,7 @@ func (s *Server) openCluster(ctx context.Context, listening string) (cluster.Con
 		return c, err
 	}
 	bus := cluster.BusConfig{Name: c.ID, Crowd: crowd, Listen: s.cfg.Cluster.Listen, Advertise: s.cfg.Cluster.Advertise, Identity: identity, External: s.cfg.Cluster.Bus,
-		Creds: s.cfg.Cluster.Creds, Log: s.log}
+		Creds: s.cfg.Cluster.Creds, Trust: s.cfg.Cluster.Trust, Log: s.log}
 	if bus.Listen == "" {
 		bus.Listen = beside(listening)
 	}
