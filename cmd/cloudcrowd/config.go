@@ -33,11 +33,13 @@ one, values that cannot be read, settings that exclude each other. Then it
 looks at this machine: whether certificate and key can be read, belong to each
 other and are valid now, whether the data folder can be written, and whether
 the address is free. If a server already runs on the data folder, its address
-is not tried. With --for worker it does the same for a worker.
+is not tried. With --store it reads from the database, and changes nothing
+there: whether it answers, is of this version, and belongs to servers with the
+same --shards and --blobs. With --for worker it does the same for a worker.
 
 Prints "clean", or each thing that is wrong. Ends with status 2 if a setting
 is wrong, 4 if FILE is not there, and 8 if the settings are right but do not
-fit this machine. With --json it prints one object either way.
+fit this machine or its database. With --json it prints one object either way.
 `,
 	examples: `
 cloudcrowd config check server.yaml

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -21,9 +22,15 @@ import (
 // renewSoon is how long before its end a certificate is mentioned.
 const renewSoon = 14 * 24 * time.Hour
 
+// databaseLimit is how long a database may take to answer before it counts as out of reach.
+const databaseLimit = 10 * time.Second
+
 // tryMachine looks whether a server with these settings could start here.
 func (s *serverSettings) tryMachine(ctx context.Context, f *findings) {
 	tryFolder(s.DataDir, f)
+	if s.Store.Address != "" {
+		s.tryDatabase(ctx, f)
+	}
 	if s.CertFile != "" {
 		tryCertificate(s.CertFile, s.KeyFile, time.Now(), f)
 	}
@@ -52,6 +59,25 @@ func (s *serverSettings) tryMachine(ctx context.Context, f *findings) {
 		return
 	}
 	_ = listener.Close() // nothing was accepted
+}
+
+// tryDatabase looks whether the database answers, and whether it is meant for servers like this one.
+func (s *serverSettings) tryDatabase(ctx context.Context, f *findings) {
+	ctx, cancel := context.WithTimeout(ctx, databaseLimit)
+	defer cancel()
+	note, err := platform.LookAtDatabase(ctx, s.config(nil))
+	if err != nil {
+		before := len(f.Problems)
+		f.fault("--store", err, "")
+		for i := before; i < len(f.Problems); i++ {
+			if p := &f.Problems[i]; !strings.HasPrefix(p.Setting, "--") {
+				p.Setting = "--" + p.Setting
+			}
+		}
+	}
+	if note != "" {
+		f.note("--store", note)
+	}
 }
 
 // tryMachine looks whether a worker with these settings could start here.

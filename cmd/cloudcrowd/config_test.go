@@ -71,3 +71,17 @@ func TestConfigCheckCertificate(t *testing.T) {
 		}
 	}
 }
+
+// A database that does not answer is a problem of --store, with the password left out.
+func TestConfigCheckDatabase(t *testing.T) {
+	t.Parallel()
+	a, out, errs := quietApp()
+	a.getenv = func(name string) string {
+		return map[string]string{"CLOUDCROWD_SERVER_STORE": "postgres://crowd:geheim@127.0.0.1:1/crowd"}[name]
+	}
+	code := a.main(t.Context(), []string{"config", "check", "--", "--data", t.TempDir(), "--listen", "127.0.0.1:0"})
+	text := out.String() + errs.String()
+	if code != 8 || !strings.Contains(text, "--store: ") || !strings.Contains(text, "cannot be reached") || strings.Contains(text, "geheim") {
+		t.Errorf("status %d: %s", code, text)
+	}
+}

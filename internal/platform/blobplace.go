@@ -35,6 +35,11 @@ func sameBlobs(ctx context.Context, s keeper, c ServerConfig) error {
 	if err != nil {
 		return err
 	}
+	return checkPlace(mine, kept)
+}
+
+// checkPlace refuses a place that is not the one the servers of the store have agreed on.
+func checkPlace(mine, kept string) error {
 	if samePlace(mine, kept) {
 		return nil
 	}

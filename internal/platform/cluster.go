@@ -62,7 +62,13 @@ func shardsOf(ctx context.Context, s store.Store, wanted int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if n, err = strconv.Atoi(kept); err != nil || n < 1 {
+	return checkShards(wanted, kept)
+}
+
+// checkShards reads how many shards the store has, and refuses another number.
+func checkShards(wanted int, kept string) (int, error) {
+	n, err := strconv.Atoi(kept)
+	if err != nil || n < 1 {
 		return 0, cloudcrowd.Errorf(cloudcrowd.Internal, "the store's setting %s is %q, not a number of shards", shardsKey, kept)
 	}
 	if wanted > 0 && wanted != n {

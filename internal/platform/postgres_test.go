@@ -57,3 +57,45 @@ func TestServerOnPostgreSQL(t *testing.T) {
 		t.Errorf("fsck without a database: %v, want code unavailable", err)
 	}
 }
+
+// Before a start one can ask whether a database answers and is meant for such a server; asking changes nothing.
+func TestLookAtDatabase(t *testing.T) {
+	t.Parallel()
+	d := Database{Address: postgrestest.Start(t).Address(t)}
+	c := ServerConfig{DataDir: t.TempDir(), Database: d, Listen: "127.0.0.1:0", Cluster: Cluster{Shards: 3}}
+	for range 2 {
+		if note, err := LookAtDatabase(t.Context(), c); err != nil || !strings.Contains(note, "empty") {
+			t.Fatalf("an empty database: %q, %v", note, err)
+		}
+	}
+	s, err := StartServer(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop(t.Context())
+	other := c
+	other.DataDir, other.Cluster.Shards = t.TempDir(), 4
+	for i, tt := range []struct {
+		c     ServerConfig
+		wrong []string
+	}{
+		{c, nil},
+		{other, []string{"has 3 shards", "have their blobs in"}},
+		{ServerConfig{DataDir: c.DataDir, Database: d, Blobs: "mem://"}, []string{"have their blobs in"}},
+		{ServerConfig{DataDir: c.DataDir, Database: Database{Address: "postgres://nobody@127.0.0.1:1/x"}}, []string{"cannot be reached"}},
+	} {
+		note, err := LookAtDatabase(t.Context(), tt.c)
+		if note != "" || (err == nil) != (len(tt.wrong) == 0) {
+			t.Errorf("case %d: %q, %v", i, note, err)
+		}
+		for _, words := range tt.wrong {
+			if err == nil || !strings.Contains(err.Error(), words) {
+				t.Errorf("case %d: %v, want %q", i, err, words)
+			}
+		}
+	}
+	postgrestest.Exec(t, d.Address, "DELETE FROM schema_versions WHERE version = (SELECT max(version) FROM schema_versions)")
+	if note, err := LookAtDatabase(t.Context(), c); err != nil || !strings.Contains(note, "earlier version") {
+		t.Errorf("an older schema: %q, %v", note, err)
+	}
+}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -17,6 +18,12 @@ type moment struct {
 	conn *pgxpool.Conn
 	tx   pgx.Tx
 }
+
+// Why OpenSnapshot refuses a database that a server may be started on.
+var (
+	ErrEmpty = errors.New("postgres: nothing of CloudCrowd is here yet")
+	ErrOlder = errors.New("postgres: the schema is of an earlier version")
+)
 
 // OpenSnapshot opens an existing database for reading only: everything it answers is of the one moment of the opening, also while servers go on
 // committing. Every method that writes answers code Forbidden. All reading shares one connection, so reads that run at once wait for each other; a
@@ -59,12 +66,12 @@ func (s *Store) checkSchema(ctx context.Context) error {
 	case err != nil:
 		return err
 	case found <= 0:
-		return &cloudcrowd.Error{Code: cloudcrowd.NotFound, Msg: "the " + s.name + " holds nothing of CloudCrowd: no server has finished its first start on it", Hint: "start a server on it"}
+		return &cloudcrowd.Error{Code: cloudcrowd.NotFound, Msg: "the " + s.name + " holds nothing of CloudCrowd: no server has finished its first start on it", Hint: "start a server on it", Err: ErrEmpty}
 	case found > known:
 		return newer(s.name, found, known)
 	case found < known:
 		return &cloudcrowd.Error{Code: cloudcrowd.Conflict, Msg: fmt.Sprintf("the schema of the %s is %d, this program reads %d", s.name, found, known),
-			Hint: "start this version's server on it once, which brings it up to date, or use the version that wrote it"}
+			Hint: "start this version's server on it once, which brings it up to date, or use the version that wrote it", Err: ErrOlder}
 	}
 	return nil
 }
