@@ -54,17 +54,43 @@ func TestDeployedVariables(t *testing.T) {
 // The configuration files in deploy/ are right, also with every line that is commented out.
 func TestDeployedFiles(t *testing.T) {
 	t.Parallel()
-	for _, name := range configurable {
-		text := readDeployed(t, name+".yaml")
-		for _, variant := range []string{text, regexp.MustCompile(`(?m)^# ([a-z-]+: \S+)$`).ReplaceAllString(text, "$1")} {
-			path := filepath.Join(t.TempDir(), name+".yaml")
+	for file, name := range map[string]string{"server.yaml": "server", "server-cluster.yaml": "server", "worker.yaml": "worker"} {
+		text := readDeployed(t, file)
+		variants := []string{text}
+		switch whole := regexp.MustCompile(`(?m)^# ([a-z-]+: \S+)$`).ReplaceAllString(text, "$1"); {
+		case file == "server-cluster.yaml": // what is commented out replaces a part
+			variants = append(variants, regexp.MustCompile(`(?m)^cluster-.*$`).ReplaceAllString(whole, ""))
+		case whole != text:
+			variants = append(variants, whole)
+		}
+		for _, variant := range variants {
+			path := filepath.Join(t.TempDir(), file)
 			if err := os.WriteFile(path, []byte(variant), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			a, _, _ := quietApp()
 			k, _, err := a.readSettings(name, path, nil)
 			if err = errors.Join(err, k.check()); err != nil {
-				t.Errorf("%s: %v\n%s", name, err, variant)
+				t.Errorf("%s: %v\n%s", file, err, variant)
+			}
+		}
+	}
+}
+
+// What the chart writes into configuration files are settings that exist.
+func TestChartSettings(t *testing.T) {
+	t.Parallel()
+	for _, name := range configurable {
+		text := readDeployed(t, "helm/cloudcrowd/templates/"+name+".yaml")
+		_, block, found := strings.Cut(text, "  "+name+".yaml: |\n")
+		block, _, _ = strings.Cut(block, "\n---\n")
+		keys := regexp.MustCompile(`(?m)^    ([a-z-]+): `).FindAllStringSubmatch(block, -1)
+		if !found || len(keys) == 0 {
+			t.Fatalf("%s: no settings", name)
+		}
+		for _, key := range keys {
+			if newConfigured(name).command.Flags().Lookup(key[1]) == nil {
+				t.Errorf("the chart sets %s of a %s, which is no setting", key[1], name)
 			}
 		}
 	}

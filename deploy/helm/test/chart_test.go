@@ -1,5 +1,5 @@
-// Package chart_test renders the Helm chart as helm does and reads the result as Kubernetes does: strictly. It is a module of its own, so that the program
-// does not depend on either.
+// Package chart_test renders the Helm chart as helm does and reads the result as Kubernetes does: strictly. It loads the compose files as docker compose does. It is a
+// module of its own, so that the program does not depend on any of them.
 package chart_test
 
 import (
@@ -134,8 +134,11 @@ func TestServer(t *testing.T) {
 	}
 	service := as[core.Service](t, r, "Service/pool-cloudcrowd")
 	selects(t, "the service", service.Spec.Selector, labels)
-	if service.Spec.Ports[0].TargetPort.String() != c.Ports[0].Name || s.Spec.ServiceName != service.Name {
+	if service.Spec.Ports[0].TargetPort.String() != c.Ports[0].Name {
 		t.Errorf("the service leads to %s", service.Spec.Ports[0].TargetPort.String())
+	}
+	if len(c.Env) > 0 || c.Lifecycle != nil || r["Secret/pool-cloudcrowd-store"] != nil {
+		t.Errorf("one server is set up as one of several: %+v", c)
 	}
 	selects(t, "the budget", as[policy.PodDisruptionBudget](t, r, "PodDisruptionBudget/pool-cloudcrowd-server").Spec.Selector.MatchLabels, labels)
 	selects(t, "the policy", as[networking.NetworkPolicy](t, r, "NetworkPolicy/pool-cloudcrowd-server").Spec.PodSelector.MatchLabels, labels)
@@ -150,6 +153,98 @@ func TestServer(t *testing.T) {
 	for key := range r {
 		if strings.Contains(key, "-worker") && !strings.HasPrefix(key, "NetworkPolicy/") {
 			t.Errorf("there is %s without workers", key)
+		}
+	}
+}
+
+// Several servers: each with a name that the others know, one database and one bucket for all, the port between them closed to everybody else, and time to hand over.
+func TestServers(t *testing.T) {
+	t.Parallel()
+	for _, values := range []string{"server: {replicas: 3}\n", "server: {replicas: 3, blobs: 's3://pool'}\n", "server: {replicas: 2, store: {existingSecret: mine}}\n"} {
+		if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), "share a database and a bucket") {
+			t.Errorf("%s: %v", values, err)
+		}
+	}
+	const address = "postgres://crowd:geheim@db/crowd"
+	for secret, values := range map[string]string{
+		"pool-cloudcrowd-store": "server: {replicas: 3, store: {address: '" + address + "'}, blobs: 's3://pool', secretEnvironment: bucket}\nnetworkPolicy: {databasePort: 5433, egressPorts: [9000]}\n",
+		"mine":                  "server: {replicas: 3, store: {existingSecret: mine}, blobs: 's3://pool', secretEnvironment: bucket}\nnetworkPolicy: {databasePort: 5433, egressPorts: [9000]}\n",
+	} {
+		r, err := render(t, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := as[apps.StatefulSet](t, r, "StatefulSet/pool-cloudcrowd-server")
+		labels, pod := s.Spec.Template.Labels, s.Spec.Template.Spec
+		hardened(t, "a server", pod)
+		c := pod.Containers[0]
+		if *s.Spec.Replicas != 3 || s.Spec.PodManagementPolicy != apps.ParallelPodManagement {
+			t.Errorf("%d replicas, %s", *s.Spec.Replicas, s.Spec.PodManagementPolicy)
+		}
+		names := as[core.Service](t, r, "Service/"+s.Spec.ServiceName)
+		selects(t, "the service between servers", names.Spec.Selector, labels)
+		if names.Spec.ClusterIP != core.ClusterIPNone || !names.Spec.PublishNotReadyAddresses || names.Spec.Ports[0].Port != 8701 || c.Ports[1].Name != names.Spec.Ports[0].TargetPort.String() {
+			t.Errorf("%+v", names.Spec)
+		}
+		env := map[string]core.EnvVar{}
+		for _, e := range c.Env {
+			env[e.Name] = e
+		}
+		if from := env["CLOUDCROWD_SERVER_STORE"].ValueFrom; from == nil || from.SecretKeyRef.Name != secret || from.SecretKeyRef.Key != "store" {
+			t.Errorf("the database: %+v", from)
+		}
+		if got := env["CLOUDCROWD_SERVER_CLUSTER_ADVERTISE"].Value; got != "$(POD)."+names.Name+".crowd.svc:8701" {
+			t.Errorf("the name for others: %s", got)
+		}
+		if secret == "mine" {
+			if r["Secret/pool-cloudcrowd-store"] != nil {
+				t.Error("a secret is made beside one's own")
+			}
+		} else if got := as[core.Secret](t, r, "Secret/"+secret).StringData["store"]; got != address {
+			t.Errorf("the secret holds %q", got)
+		}
+		for key, text := range r {
+			if strings.Contains(string(text), "geheim") && !strings.HasPrefix(key, "Secret/") {
+				t.Errorf("%s holds the password", key)
+			}
+		}
+		if len(c.EnvFrom) != 1 || c.EnvFrom[0].SecretRef.Name != "bucket" {
+			t.Errorf("%+v", c.EnvFrom)
+		}
+		if c.Lifecycle == nil || c.Lifecycle.PreStop.Sleep.Seconds+10+20 > *pod.TerminationGracePeriodSeconds {
+			t.Errorf("no time to hand over: %+v of %d s", c.Lifecycle, *pod.TerminationGracePeriodSeconds)
+		}
+		selects(t, "spreading", pod.TopologySpreadConstraints[0].LabelSelector.MatchLabels, labels)
+		var settings map[string]string
+		if err := yaml.UnmarshalStrict([]byte(as[core.ConfigMap](t, r, "ConfigMap/pool-cloudcrowd-server").Data["server.yaml"]), &settings); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{"data": "/data/server", "listen": "0.0.0.0:8443", "public-url": "https://pool-cloudcrowd.crowd.svc:8443", "blobs": "s3://pool", "cluster-listen": "0.0.0.0:8701"}
+		if !maps.Equal(settings, want) {
+			t.Errorf("settings %v, want %v", settings, want)
+		}
+		p := as[networking.NetworkPolicy](t, r, "NetworkPolicy/pool-cloudcrowd-server").Spec
+		open := map[string]bool{}
+		for _, in := range p.Ingress {
+			for _, port := range in.Ports {
+				if port.Port.IntValue() == 8701 {
+					if len(in.From) != 1 || in.From[0].PodSelector == nil {
+						t.Fatalf("the port between servers is open to %+v", in.From)
+					}
+					selects(t, "the port between servers", in.From[0].PodSelector.MatchLabels, labels)
+				}
+				open["in "+port.Port.String()] = true
+			}
+		}
+		for _, out := range p.Egress {
+			for _, port := range out.Ports {
+				open["out "+port.Port.String()] = true
+			}
+		}
+		for _, port := range []string{"in 8443", "in 8701", "out 53", "out 443", "out 5433", "out 9000", "out 8701"} {
+			if !open[port] {
+				t.Errorf("%s is closed", port)
+			}
 		}
 	}
 }

@@ -27,3 +27,6 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
+{{- /* "true" if there is a database that servers share. */}}
+{{- define "cloudcrowd.shared" -}}{{ if or .Values.server.store.address .Values.server.store.existingSecret }}true{{ end }}{{- end }}
+{{- define "cloudcrowd.storeSecret" -}}{{ .Values.server.store.existingSecret | default (printf "%s-store" (include "cloudcrowd.name" .)) }}{{- end }}
