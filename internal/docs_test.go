@@ -72,7 +72,7 @@ func receiver(x ast.Expr) string {
 func TestDocsNameWhatExists(t *testing.T) {
 	t.Parallel()
 	declared, files := names(t)
-	for _, page := range []string{"life-of-a-job", "state-machines", "verification", "scheduling", "ledger", "rationale"} {
+	for _, page := range []string{"life-of-a-job", "state-machines", "verification", "scheduling", "ledger", "rationale", "cluster"} {
 		b, err := os.ReadFile(filepath.Join("..", "docs", page+".md"))
 		if err != nil {
 			t.Error(err)
