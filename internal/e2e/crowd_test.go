@@ -33,6 +33,8 @@ type crowd struct {
 	op      *client.Client // operator
 	api     *client.Client // requester
 	token   string         // of the requester
+	more    []string       // addresses of further servers
+	onWork  func(*process) // told of each worker; nil: nobody asks
 }
 
 // serving is what the server prints once it serves.
@@ -114,7 +116,7 @@ func (c *crowd) as(token string) *client.Client {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	o.Token = token
+	o.Token, o.Servers = token, c.more
 	api, err := client.New(o)
 	if err != nil {
 		c.t.Fatal(err)
@@ -136,7 +138,7 @@ func (c *crowd) once(token string) *client.Client {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	o.Token, o.Retries = token, -1
+	o.Token, o.Servers, o.Retries = token, c.more, -1
 	api, err := client.New(o)
 	if err != nil {
 		c.t.Fatal(err)
@@ -199,6 +201,9 @@ func (c *crowd) work(name, link string, options ...string) *process {
 	}
 	args := append([]string{"worker", "--data", dir, "--name", name, "--slots", "1", "--memory", "2GiB", "--with-parent", "--json", "--log", "info"}, options...)
 	c.workers[name] = start(c.owner, name, c.dir, env, args...)
+	if c.onWork != nil {
+		c.onWork(c.workers[name])
+	}
 	return c.workers[name]
 }
 

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package e2e
+
+import "net"
+
+const whoDials = false
+
+func dialerOf(net.Conn, map[int]string) string { return "" }
