@@ -17,6 +17,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 	"cloudcrowd.dev/cloudcrowd/internal/wire"
 )
 
@@ -159,6 +160,52 @@ func TestReplaced(t *testing.T) {
 	if _, _, err := a.Backend().Charges(t.Context(), store.ChargeFilter{}, store.Page{Limit: 1000}); err != nil {
 		t.Error(err)
 	}
+}
+
+// A server whose sign of life comes after its lease has run out does not trust itself again before it has claimed its shards anew: others may have taken them, and
+// know more than it does.
+func TestLateSignOfLife(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	slow := &gate{}
+	r.gates = map[string]*gate{"b": slow}
+	a, b := r.start("a", ""), r.start("b", "")
+	r.spread(a, b)
+	r.issue(a, "ada")
+	var lost *taskmanager.Manager
+	for _, m := range b.Locals() {
+		lost = m
+	}
+	slow.fails.Store(true)
+	r.spread(a)
+	slow.list.Lock() // the sign of life comes first; what became of the shards it hears later
+	slow.fails.Store(false)
+	r.until("the sign of life is given", b.owns)
+	if _, err := lost.InMemory(t.Context(), store.JobFilter{}); !taskmanager.Moved(err) {
+		t.Errorf("a shard that was taken over is read from the memory of the server that had it: %v", err)
+	}
+	slow.list.Unlock()
+	if t.Failed() {
+		return
+	}
+	r.spread(a, b)
+	r.join("w", 1, a)
+	r.ended(b, r.submit(b, "ada", r.spec("one", 1), "one"))
+}
+
+// A shard whose owner is alive without serving it, since it was started again among others, comes to whom it is to be with.
+func TestOwnerOfEarlierLife(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 6)
+	for shard := range 6 { // all were "a"'s when it was killed
+		if _, err := r.store.Claim(t.Context(), shard, "a", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := r.start("b", "")
+	a := r.start("a", "")
+	c := r.start("c", "")
+	r.spread(a, b, c)
 }
 
 // Servers are replaced one after the other while requests go on at those that run: none fails.

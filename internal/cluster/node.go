@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,7 @@ type Node struct {
 	crowd *Crowd
 
 	renewed atomic.Int64 // when the lease was last renewed, as time since began
+	term    atomic.Int64 // counts the times the lease had run out; a task manager of an earlier one owns nothing
 	began   time.Time
 	started cloudcrowd.Time
 	streams streams
@@ -81,6 +83,7 @@ type held struct {
 	owner   string // as the store said last
 	epoch   int64
 	manager *taskmanager.Manager // running here; nil if not
+	term    int64                // in which it took the shard
 	claimed int64                // epoch under which it runs
 	failure error                // why it cannot run, if it was to
 	retry   time.Time            // when that is tried again
@@ -209,8 +212,9 @@ func (n *Node) run(ctx context.Context) {
 	}
 }
 
-// Owns reports whether no other server can have taken over a shard of this one: they wait for Lease after the last sign of life they saw, which is later than
-// when it was given; this one trusts itself for less.
+// owns reports whether no other server can have taken over a shard of this one: they wait for Lease after the last sign of life they saw, which is later than
+// when it was given; this one trusts itself for less. Once it could not, another one may be about to take what it has, whatever sign of life comes after: then it
+// has to claim everything anew.
 func (n *Node) owns() bool {
 	return n.cfg.Alone || time.Since(n.began)-time.Duration(n.renewed.Load()) < n.cfg.Lease*4/5
 }
@@ -230,7 +234,13 @@ func (n *Node) tend(ctx context.Context) error {
 	if err := n.cfg.Store.PutServer(ctx, row); err != nil {
 		return err
 	}
+	lapsed := !n.owns()
+	if lapsed && n.renewed.Load() > 0 {
+		n.term.Add(1)
+		n.log.Warn("the lease on shards had run out; they are claimed anew", "after", (time.Since(n.began) - time.Duration(n.renewed.Load())).Round(time.Millisecond).String())
+	}
 	n.renewed.Store(int64(at))
+	asked := time.Now()
 	rows, err := n.cfg.Store.Servers(ctx)
 	if err != nil {
 		return err
@@ -242,7 +252,7 @@ func (n *Node) tend(ctx context.Context) error {
 	if n.cfg.Bus != nil {
 		n.cfg.Bus.Meet(n.elsewhere(rows))
 	}
-	n.look(ctx, rows, heads)
+	n.look(ctx, asked, lapsed, rows, heads)
 	return nil
 }
 
@@ -259,24 +269,32 @@ func (n *Node) elsewhere(rows []store.Server) (list []string) {
 // forgetAfter is how many leases a server that is not heard of stays written down.
 const forgetAfter = 20
 
-// look compares what the store says with what is to be, and starts what is to be done.
-func (n *Node) look(ctx context.Context, rows []store.Server, heads map[int]store.Head) {
+// look compares what the store, asked at a time, says with what is to be, and starts what is to be done. Who could not look for a while judges nobody: the others may
+// have had no chance to give a sign of life either.
+func (n *Node) look(ctx context.Context, asked time.Time, blind bool, rows []store.Server, heads map[int]store.Head) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
+	silence := func(id string) time.Duration {
+		p := n.peers[id]
+		if p == nil {
+			p = &peer{seen: now}
+			n.peers[id] = p
+		}
+		if blind {
+			p.seen = now
+		}
+		return asked.Sub(p.seen)
+	}
 	alive := map[string]bool{}
 	var takers []string
 	live := make([]store.Server, 0, len(rows))
 	for _, r := range rows {
-		p := n.peers[r.ID]
-		if p == nil {
-			p = &peer{seen: now}
-			n.peers[r.ID] = p
-		} else if p.row.Beat != r.Beat {
+		if p := n.peers[r.ID]; p != nil && p.row.Beat != r.Beat {
 			p.seen = now
 		}
-		p.row = r
-		silent := now.Sub(p.seen)
+		silent := silence(r.ID)
+		n.peers[r.ID].row = r
 		if r.ID != n.cfg.ID && silent >= n.cfg.Lease {
 			if silent > forgetAfter*n.cfg.Lease {
 				go n.forget(r)
@@ -289,8 +307,14 @@ func (n *Node) look(ctx context.Context, rows []store.Server, heads map[int]stor
 			takers = append(takers, r.ID)
 		}
 	}
-	for id := range n.peers {
-		if !slices.ContainsFunc(rows, func(r store.Server) bool { return r.ID == id }) {
+	for _, head := range heads { // an owner that is not written down may be about to write itself down again
+		if head.Owner != "" && !alive[head.Owner] && silence(head.Owner) < n.cfg.Lease {
+			alive[head.Owner] = true
+		}
+	}
+	for id, p := range n.peers {
+		if asked.Sub(p.seen) >= n.cfg.Lease && !slices.ContainsFunc(rows, func(r store.Server) bool { return r.ID == id }) &&
+			!slices.ContainsFunc(slices.Collect(maps.Values(heads)), func(h store.Head) bool { return h.Owner == id }) {
 			delete(n.peers, id)
 		}
 	}
@@ -309,8 +333,13 @@ func (n *Node) look(ctx context.Context, rows []store.Server, heads map[int]stor
 		case h.manager != nil && (head.Owner != n.cfg.ID || head.Epoch != h.claimed):
 			// Taken over while this server was not heard of. The task manager finds out by itself; it may have nothing to commit.
 			n.begin(shard, func() { n.drop(shard) })
+		case h.manager != nil && h.term != n.term.Load():
+			n.begin(shard, func() { n.drop(shard) })
 		case h.manager != nil && !mine && to != "":
 			n.begin(shard, func() { n.give(ctx, shard) })
+		case h.manager == nil && !mine && to != "" && head.Owner == n.cfg.ID:
+			// An earlier life of this server had it, or it was dropped here; nobody else takes from who is alive.
+			n.begin(shard, func() { n.release(ctx, shard, head.Epoch) })
 		case h.manager == nil && mine && !n.stopping && !now.Before(h.retry) && (head.Owner == "" || head.Owner == n.cfg.ID || !alive[head.Owner]):
 			n.begin(shard, func() {
 				if err := n.take(context.WithoutCancel(ctx), shard, head.Epoch); err != nil && !errors.Is(err, store.ErrFenced) {
@@ -369,7 +398,8 @@ func (n *Node) failed(shard int, err error) {
 
 // take claims a shard that had the given epoch, and starts its task manager. While the journal is read the lease is renewed by run.
 func (n *Node) take(ctx context.Context, shard int, seen int64) error {
-	began := time.Now()
+	began, term := time.Now(), n.term.Load()
+	owns := func() bool { return n.owns() && n.term.Load() == term }
 	var claimed int64
 	var hungry func(bool)
 	var beside func() uses
@@ -377,7 +407,7 @@ func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 		hungry = func(h bool) { n.crowd.setHungry(shard, h) }
 		beside = func() uses { return n.crowd.usesBeside(shard) }
 	}
-	m := n.cfg.Open(taskmanager.Config{Shard: shard, Shards: n.cfg.Shards, Owns: n.owns, Courier: courier{n.crowd, shard}, Hungry: hungry, Uses: beside, Servers: n.told(), Records: n.records,
+	m := n.cfg.Open(taskmanager.Config{Shard: shard, Shards: n.cfg.Shards, Owns: owns, Courier: courier{n.crowd, shard}, Hungry: hungry, Uses: beside, Servers: n.told(), Records: n.records,
 		Take: func(ctx context.Context) (store.Head, error) {
 			if n.cfg.Alone {
 				return n.cfg.Store.Acquire(ctx, shard)
@@ -395,7 +425,7 @@ func (n *Node) take(ctx context.Context, shard int, seen int64) error {
 	}
 	n.mu.Lock()
 	h := n.shards[shard]
-	h.manager, h.claimed, h.subs, h.owner, h.failure = m, claimed, subs, n.cfg.ID, nil
+	h.manager, h.term, h.claimed, h.subs, h.owner, h.failure = m, term, claimed, subs, n.cfg.ID, nil
 	reason := ""
 	if n.draining && len(n.live) <= 1 {
 		reason = drainReason
@@ -494,13 +524,23 @@ func (n *Node) give(ctx context.Context, shard int) {
 	n.mu.Lock()
 	n.forgetManager(h)
 	n.mu.Unlock()
-	if err == nil {
-		err = n.cfg.Store.Release(ctx, shard, epoch)
-	}
 	if err != nil && !errors.Is(err, store.ErrFenced) {
+		n.log.Warn("a shard could not be given away in order", "shard", shard, "err", err)
+		return
+	}
+	n.release(ctx, shard, epoch)
+}
+
+// release lets the store know that a shard is free.
+func (n *Node) release(ctx context.Context, shard int, epoch int64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.Lease)
+	defer cancel()
+	switch err := n.cfg.Store.Release(ctx, shard, epoch); {
+	case err == nil:
+		n.log.Info("gave a shard away", "shard", shard)
+	case !errors.Is(err, store.ErrFenced):
 		n.log.Warn("a shard could not be given away; it is taken when this server is not heard of any more", "shard", shard, "err", err)
 	}
-	n.log.Info("gave a shard away", "shard", shard)
 	n.tell()
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type rig struct {
 
 	mu      sync.Mutex
 	nodes   map[string]*host
+	gates   map[string]*gate // of servers whose store is slow
 	workers map[cloudcrowd.WorkerID]*machine
 }
 
@@ -107,10 +109,14 @@ func (r *rig) start(id, external string) *host {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	n := New(Config{ID: id, Shards: r.shards, Store: r.store, Bus: bus, URL: "https://" + id, Lease: lease, Version: "test", Prices: cloudcrowd.DefaultPrices,
+	shared := store.Store(r.store)
+	if g := r.gates[id]; g != nil {
+		g.Store, shared = r.store, g
+	}
+	n := New(Config{ID: id, Shards: r.shards, Store: shared, Bus: bus, URL: "https://" + id, Lease: lease, Version: "test", Prices: cloudcrowd.DefaultPrices,
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)).With("server", id),
 		Open: func(c taskmanager.Config) *taskmanager.Manager {
-			c.Store, c.Blobs, c.Signer, c.Operator, c.Heartbeat, c.Prices = r.store, r.blobs, r, "admin", 100*time.Millisecond, cloudcrowd.DefaultPrices
+			c.Store, c.Blobs, c.Signer, c.Operator, c.Heartbeat, c.Prices = shared, r.blobs, r, "admin", 100*time.Millisecond, cloudcrowd.DefaultPrices
 			c.Sharing = r.sharing
 			return taskmanager.New(c)
 		}})
@@ -189,6 +195,26 @@ func (s *host) Connected(w cloudcrowd.WorkerID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.at == s
+}
+
+// gate is a store that answers about servers when it is let.
+type gate struct {
+	store.Store
+	fails atomic.Bool  // no sign of life can be written
+	list  sync.RWMutex // held to keep lists of servers from being read
+}
+
+func (g *gate) PutServer(ctx context.Context, v store.Server) error {
+	if g.fails.Load() {
+		return cloudcrowd.Errorf(cloudcrowd.Unavailable, "not now")
+	}
+	return g.Store.PutServer(ctx, v)
+}
+
+func (g *gate) Servers(ctx context.Context) ([]store.Server, error) {
+	g.list.RLock()
+	defer g.list.RUnlock()
+	return g.Store.Servers(context.WithoutCancel(ctx))
 }
 
 // join registers a worker and connects it to a server; it beats until the test ends.
