@@ -65,9 +65,6 @@ const (
 	busStart   = 10 * time.Second
 )
 
-// ownUser is the name of this process at its embedded server.
-const ownUser = "cloudcrowd-server"
-
 // OpenBus starts or joins the bus. Errors have field cluster.listen or bus.
 func OpenBus(c BusConfig) (*Bus, error) {
 	if c.Log == nil {
@@ -81,7 +78,7 @@ func OpenBus(c BusConfig) (*Bus, error) {
 		if err := b.embed(c); err != nil {
 			return nil, err
 		}
-		options = append(options, nats.InProcessServer(b.embedded), nats.UserInfo(ownUser, b.secret))
+		options = append(options, nats.InProcessServer(b.embedded), nats.Token(b.secret))
 	}
 	if c.Creds != "" {
 		options = append(options, nats.UserCredentials(c.Creds))
@@ -123,8 +120,9 @@ func (b *Bus) embed(c BusConfig) error {
 	b.options = server.Options{
 		ServerName: c.Name, NoSigs: true,
 		// Routes start after a listener for clients has. Nobody knows how to use this one.
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: ownUser, Password: b.secret,
-		NoLog: true, NoSystemAccount: true,
+		Host: "127.0.0.1", Port: server.RANDOM_PORT,
+		Authorization: b.secret, // by a token: a connection by name and password does not survive Meet
+		NoLog:         true, NoSystemAccount: true,
 		MaxPayload: maxPayload, MaxPending: 256 << 20, WriteDeadline: 5 * time.Second, PingInterval: 2 * time.Second, MaxPingsOut: 2,
 		Routes: routesTo(b.peers),
 		Cluster: server.ClusterOpts{Name: c.Crowd, Host: host, Port: port, Advertise: c.Advertise, TLSConfig: mutual(c.Identity), TLSTimeout: 5, ConnectBackoff: false,
