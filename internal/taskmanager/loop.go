@@ -248,11 +248,12 @@ func (l *loop) run(ctx context.Context) error {
 
 // step decides and commits one batch. The error is fatal: the shard belongs to somebody else, or cannot be read back.
 func (l *loop) step(ctx context.Context, batch []command) error {
+	steady := context.WithoutCancel(ctx) // a stop does not reach what is begun: the batch is answered
 	for {
 		d := l.decide(batch)
 		err := l.commit(ctx, d)
 		if err == nil && len(d.Events) == 0 && l.speaks(batch) {
-			err = l.owned(ctx)
+			err = l.owned(steady)
 		}
 		if err == nil {
 			l.after(d, batch)
@@ -267,7 +268,7 @@ func (l *loop) step(ctx context.Context, batch []command) error {
 			return err
 		case errors.As(err, &short):
 			// Decide again without the job that nobody can pay.
-			if err := l.reload(ctx); err != nil {
+			if err := l.reload(steady); err != nil {
 				l.fail(batch, err)
 				return fmt.Errorf("reading the shard back: %w", err)
 			}
@@ -280,7 +281,7 @@ func (l *loop) step(ctx context.Context, batch []command) error {
 		case cloudcrowd.CodeOf(err) == cloudcrowd.Internal && len(batch) > 1:
 			// A defect, not the disk: one command must not stop the others. Each is decided by itself.
 			l.m.log.Error("a batch was refused; its commands are tried one by one", "err", err)
-			if err := l.reload(ctx); err != nil {
+			if err := l.reload(steady); err != nil {
 				l.fail(batch, err)
 				return fmt.Errorf("reading the shard back: %w", err)
 			}
