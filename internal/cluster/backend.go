@@ -137,6 +137,9 @@ var (
 	})
 )
 
+// answerSoon is how long the task manager of a shard waits for the bus before it begins without.
+const answerSoon = time.Second
+
 // answer lets other servers reach the task manager of a shard.
 func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*nats.Subscription, err error) {
 	if n.cfg.Bus == nil {
@@ -159,8 +162,8 @@ func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*nats.Subscript
 	add(n.cfg.Bus.subscribe("up."+name, func(msg *nats.Msg) { n.crowd.heardUp(m, msg) }))
 	add(n.cfg.Bus.subscribe("shares."+name, func(msg *nats.Msg) { heardShares(m, msg) }))
 	add(n.cfg.Bus.subscribe("watch."+name, func(msg *nats.Msg) { n.stream(m, msg) }))
-	if err == nil {
-		err = n.cfg.Bus.conn.FlushTimeout(busStart)
+	if err == nil && n.cfg.Bus.conn.FlushTimeout(answerSoon) != nil { // the others ask again, until the bus is back
+		n.log.Debug("the bus cannot be reached; others do not reach this shard until it can", "shard", shard)
 	}
 	return subs, err
 }

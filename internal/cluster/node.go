@@ -324,6 +324,9 @@ func (n *Node) look(ctx context.Context, asked time.Time, blind bool, rows []sto
 		h, head := n.shards[shard], heads[shard]
 		if h.owner != head.Owner || h.epoch != head.Epoch {
 			h.owner, h.epoch, moved = head.Owner, head.Epoch, true
+			if head.Owner != n.cfg.ID {
+				h.failure = nil // it is somebody else's to serve
+			}
 		}
 		if h.busy || h.manager != nil && head.Epoch < h.claimed { // it was claimed after the list was made
 			continue
@@ -514,6 +517,9 @@ func (n *Node) give(ctx context.Context, shard int) {
 	n.mu.Lock()
 	h := n.shards[shard]
 	m, epoch := h.manager, h.claimed
+	if m != nil {
+		n.forgetManager(h) // whoever asks waits for the next owner; how this one ends is looked at here alone
+	}
 	n.mu.Unlock()
 	if m == nil {
 		return
@@ -521,9 +527,6 @@ func (n *Node) give(ctx context.Context, shard int) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
 	err := m.Stop(ctx)
-	n.mu.Lock()
-	n.forgetManager(h)
-	n.mu.Unlock()
 	if err != nil && !errors.Is(err, store.ErrFenced) {
 		n.log.Warn("a shard could not be given away in order", "shard", shard, "err", err)
 		return
