@@ -96,7 +96,7 @@ func (c *crowd) held(id cloudcrowd.AccountID) cloudcrowd.Credits {
 // fsck recomputes everything the server knows.
 func (c *crowd) fsck() {
 	c.t.Helper()
-	r := command(c.t, c.env, "fsck", "--data", c.data, "--json")
+	r := command(c.t, c.env, append([]string{"fsck", "--data", c.data, "--json"}, c.checked...)...)
 	if r.status != 0 || !strings.Contains(r.last(), `"clean"`) {
 		c.t.Errorf("fsck: status %d, %s%s", r.status, r.stdout, r.stderr)
 	}

@@ -34,6 +34,7 @@ type crowd struct {
 	api     *client.Client // requester
 	token   string         // of the requester
 	more    []string       // addresses of further servers
+	checked []string       // options of fsck
 	onWork  func(*process) // told of each worker; nil: nobody asks
 }
 

@@ -106,7 +106,11 @@ func TestServersStorm(t *testing.T) {
 	}
 	for i, blows := lots.IntN(len(bad)), setting(t, killsSetting, 5); blows > 0 && !t.Failed(); i, blows = i+1, blows-1 {
 		pass(t, time.Duration(lots.ExpFloat64()*float64(300*time.Millisecond)))
-		bad[i%len(bad)](s.victim(l, lots))
+		h, before := s.victim(l, lots), time.Since(begun)
+		bad[i%len(bad)](h)
+		l.mu.Lock()
+		t.Logf("%5.1f to %.1f s: %d at server %s; %d jobs", before.Seconds(), time.Since(begun).Seconds(), i%len(bad), h.name, len(l.jobs))
+		l.mu.Unlock()
 		for _, h := range s.hosts {
 			h.serves()
 		}

@@ -69,7 +69,7 @@ func prepareServers(t testing.TB, options []string, names ...string) *servers {
 	s := &servers{postgres: postgrestest.Start(t), fabric: newFabric(t), shards: 6}
 	s.crowd = &crowd{t: t, owner: t, dir: dir, data: filepath.Join(dir, names[0]), workers: map[string]*process{}, onWork: s.fabric.is}
 	s.address = s.postgres.Address(t)
-	s.env = []string{"CLOUDCROWD_SERVER_STORE=" + s.address}
+	s.checked = []string{"--store", s.address}
 	for _, name := range names {
 		s.hosts = append(s.hosts, s.prepare(name, options))
 	}
