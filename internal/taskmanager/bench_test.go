@@ -64,38 +64,79 @@ func BenchmarkLoop(b *testing.B) {
 			b.ResetTimer()
 			before := processorTime(b)
 			id := r.submit("ada", "", s)
-			done := cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Usage: cloudcrowd.Usage{CPUSeconds: 1e-6, WallSeconds: 1e-6}}
-			for !r.m.State().Jobs[id].State.Ended() {
-				r.mu.Lock()
-				r.now = r.now.Add(2 * time.Millisecond)
-				sent := r.sent
-				if c.few == 0 {
-					r.sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
-				} else {
-					sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
-					for w, list := range r.sent {
-						if len(sent) == c.few {
-							break
-						}
-						sent[w] = list
-						delete(r.sent, w)
-					}
-				}
-				r.mu.Unlock()
-				for w, list := range sent {
-					var up cloudcrowd.Up
-					for _, d := range list {
-						for _, l := range d.Leases {
-							up.Reports = append(up.Reports, cloudcrowd.Report{Attempt: l.Attempt, Result: done})
-						}
-					}
-					if len(up.Reports) > 0 {
-						r.m.Receive(w, up)
-					}
-				}
-				r.step()
-			}
+			serve(r, c.few, func() bool { return r.m.State().Jobs[id].State.Ended() })
 			b.ReportMetric((processorTime(b)-before)*1e9/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// serve lets workers answer all they are given, few of them in a step or all, until it is over.
+func serve(r *rig, few int, over func() bool) {
+	done := cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Usage: cloudcrowd.Usage{CPUSeconds: 1e-6, WallSeconds: 1e-6}}
+	for !over() {
+		r.mu.Lock()
+		r.now = r.now.Add(2 * time.Millisecond)
+		sent := r.sent
+		if few == 0 {
+			r.sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
+		} else {
+			sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
+			for w, list := range r.sent {
+				if len(sent) == few {
+					break
+				}
+				sent[w] = list
+				delete(r.sent, w)
+			}
+		}
+		r.mu.Unlock()
+		for w, list := range sent {
+			var up cloudcrowd.Up
+			for _, d := range list {
+				for _, l := range d.Leases {
+					up.Reports = append(up.Reports, cloudcrowd.Report{Attempt: l.Attempt, Result: done})
+				}
+			}
+			if len(up.Reports) > 0 {
+				r.m.Receive(w, up)
+			}
+		}
+		r.step()
+	}
+}
+
+// The same with the tasks in many jobs of many requesters, all of them open from the beginning. What submitting costs is not in it.
+func BenchmarkJobs(b *testing.B) {
+	for _, c := range []struct{ jobs, requesters, few int }{{1, 1, 0}, {100, 1, 0}, {10000, 1, 0}, {10000, 100, 0}, {1, 1, 10}, {10000, 100, 10}} {
+		b.Run(fmt.Sprintf("jobs=%d/requesters=%d/few=%d", c.jobs, c.requesters, c.few), func(b *testing.B) {
+			r := newRig(b, func(cfg *Config) { cfg.Prices = cloudcrowd.DefaultPrices })
+			for i := range c.requesters {
+				r.issue(cloudcrowd.AccountID(fmt.Sprint("r", i)), 1000*cloudcrowd.Credit)
+			}
+			for i := range 100 {
+				r.join(fmt.Sprintf("w%05d", i), cloudcrowd.AccountID(fmt.Sprint("owner", i)), 8, nil)
+			}
+			for _, s := range r.m.loop.sessions {
+				r.m.loop.silent(s, 0)
+			}
+			per := max(b.N/c.jobs, 1)
+			for i := range c.jobs {
+				s := r.spec("bench", int64(per), false, cloudcrowd.Verify{None: true})
+				s.Stages[0].Run.Args, s.Stages[0].Target, s.Budget = nil, cloudcrowd.Duration(10*time.Millisecond), max(cloudcrowd.Credit/20, cloudcrowd.Credits(per)*10)
+				r.submit(cloudcrowd.AccountID(fmt.Sprint("r", i%c.requesters)), "", s)
+			}
+			q := &quick{Store: r.store}
+			r.m.cfg.Store = q
+			for _, s := range r.m.loop.sessions {
+				s.online, s.goneAt, s.sched.Closed, s.lastSeen = true, 0, false, r.m.loop.now()
+				r.m.loop.relist(s)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			before := processorTime(b)
+			r.step()
+			serve(r, c.few, func() bool { return !r.m.loop.anyRunning() })
+			b.ReportMetric((processorTime(b)-before)*1e9/float64(per*c.jobs), "cpu-ns/task")
 		})
 	}
 }
