@@ -100,8 +100,9 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, Prior: s.Rates[RateKey(&e.Spec, i)].PerUnit, open: map[int32]struct{}{}, want: map[int32]struct{}{}})
 	}
 	s.Jobs[e.Job] = j
-	place, _ := slices.BinarySearch(s.running, e.Job)
-	s.running = slices.Insert(s.running, place, e.Job)
+	place, _ := s.place(e.Job)
+	s.running = slices.Insert(s.running, place, j)
+	s.expect(j.Deadline)
 	s.noteKey(e.Account, e.Key, string(e.Job), at)
 	out.Money.Hold(cloudcrowd.Hold{Job: e.Job, Account: e.Account, Amount: e.Spec.Budget, State: cloudcrowd.HoldPending, At: at})
 	out.Jobs = append(out.Jobs, e.Job)
@@ -177,7 +178,7 @@ func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
 		a.Reserve = min(a.Reserve, j.Available())
 		j.Reserved += a.Reserve
 		if a.State == cloudcrowd.AttemptLost {
-			j.Failed--
+			s.fail(j, -1)
 			j.Workers[a.Worker].Failed--
 		}
 	}
@@ -218,7 +219,7 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 	case cloudcrowd.AttemptFailed:
 		a.CoreSeconds = e.CoreSeconds
 		s.use(j.Account, e.CoreSeconds, at)
-		j.Failed++
+		s.fail(j, 1)
 		p.Failed++
 		if e.Result != nil && e.Result.Outcome.ProgramFault() {
 			t.Failures++
@@ -227,7 +228,7 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 			t.Mishaps++
 		}
 	case cloudcrowd.AttemptLost:
-		j.Failed++
+		s.fail(j, 1)
 		p.Failed++
 		t.Mishaps++
 		s.record(a.Worker, out).Lost++
@@ -397,8 +398,11 @@ func (s *State) applyJobEnded(e *JobEnded, at cloudcrowd.Time, out *Out) {
 		}
 	}
 	j.State, j.Reason, j.EndedAt, j.Hold = e.State, e.Reason, at, e.Hold
-	if place, found := slices.BinarySearch(s.running, e.Job); found {
+	if place, found := s.place(e.Job); found {
 		s.running = slices.Delete(s.running, place, place+1)
+		if j.Failed > 0 {
+			s.failing--
+		}
 	}
 	s.learn(j, at)
 	out.Money.Finish(e.Job, e.Hold)

@@ -37,12 +37,7 @@ func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) [
 
 // anyFailures reports whether a task waits that has failed somewhere: it may have to fail everywhere even if no slot is free.
 func (d *Decider) anyFailures() bool {
-	for _, id := range d.State.running {
-		if d.State.Jobs[id].Failed > 0 {
-			return true
-		}
-	}
-	return false
+	return d.State.failing > 0
 }
 
 // Ranks are the upward ranks of a job's stages in seconds: the estimated time of one of its tasks on the reference core and of the longest path after it.
@@ -92,6 +87,7 @@ type assigner struct {
 	planned int   // pieces that may still be booked on busy workers, to bound the look-ahead
 	expires cloudcrowd.Time
 	leased  []cloudcrowd.AttemptID
+	trouble int                          // see troubled
 	parties map[cloudcrowd.AccountID]int // by requester, counted when first asked for: nobody comes or goes meanwhile
 }
 

@@ -12,15 +12,24 @@ import (
 // every commit and fsck after every replay.
 func (s *State) Check() []string {
 	var bad []string
-	running := 0
+	running, failing := 0, 0
 	for _, id := range slices.Sorted(maps.Keys(s.Jobs)) {
 		if !s.Jobs[id].State.Ended() {
 			running++
-			if _, found := slices.BinarySearch(s.running, id); !found {
+			if s.Jobs[id].Failed > 0 {
+				failing++
+			}
+			if d := s.Jobs[id].Deadline; d > 0 && (s.deadline == 0 || s.deadline > d) {
+				bad = append(bad, fmt.Sprintf("job %s: its deadline comes before the one that is waited for", id))
+			}
+			if at, found := s.place(id); !found || s.running[at] != s.Jobs[id] {
 				bad = append(bad, fmt.Sprintf("job %s: it runs but is not among the running jobs", id))
 			}
 		}
 		bad = append(bad, s.Jobs[id].Check()...)
+	}
+	if failing != s.failing {
+		bad = append(bad, fmt.Sprintf("%d running jobs have failed attempts, %d are counted", failing, s.failing))
 	}
 	if running != len(s.running) {
 		bad = append(bad, fmt.Sprintf("%d jobs run, %d are listed as running", running, len(s.running)))

@@ -48,7 +48,7 @@ func (a *assigner) copies() {
 	}
 	var late []straggler
 	for _, t := range a.turns {
-		for _, src := range t.sources {
+		for _, src := range t.all() {
 			if src.job.State.Ended() || src.job.Stages[src.stage].Running == 0 || src.job.Spec.SpeculateShare() <= 0 {
 				continue
 			}

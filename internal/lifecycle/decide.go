@@ -151,8 +151,14 @@ func (d *Decider) Cancel(job cloudcrowd.JobID, reason string) error {
 
 // Tick ends jobs past their deadline.
 func (d *Decider) Tick() {
-	for _, id := range d.State.Running() {
-		if j := d.State.Jobs[id]; j.State == cloudcrowd.JobRunning && j.Deadline > 0 && d.At >= j.Deadline {
+	if d.State.deadline == 0 || d.At < d.State.deadline {
+		return
+	}
+	d.State.deadline = 0
+	for _, j := range slices.Clone(d.State.running) {
+		if j.Deadline == 0 || d.At < j.Deadline {
+			d.State.expect(j.Deadline)
+		} else if !j.State.Ended() {
 			done, total := 0, 0
 			for _, st := range j.Stages {
 				total++
@@ -160,7 +166,7 @@ func (d *Decider) Tick() {
 					done++
 				}
 			}
-			d.end(id, cloudcrowd.JobFailed, fmt.Sprintf("the deadline of %s passed with %d of %d stages done", j.Spec.Deadline, done, total), cloudcrowd.HoldExpired)
+			d.end(j.ID, cloudcrowd.JobFailed, fmt.Sprintf("the deadline of %s passed with %d of %d stages done", j.Spec.Deadline, done, total), cloudcrowd.HoldExpired)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (a *assigner) fuse() {
 					return
 				}
 				places = map[place]*source{}
-				for _, src := range first.sources {
+				for _, src := range first.all() {
 					places[place{src.job, src.stage}] = src
 				}
 			}

@@ -6,6 +6,7 @@ package lifecycle
 
 import (
 	"slices"
+	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/decompose"
@@ -23,7 +24,9 @@ type State struct {
 	Usage    map[cloudcrowd.AccountID]*Usage `cbor:"7,keyasint,omitempty"` // of requesters, for fair shares
 	HalfLife cloudcrowd.Duration             `cbor:"8,keyasint,omitempty"` // of Usage; 0: the default
 
-	running []cloudcrowd.JobID // jobs that have not ended, by id and so by submission; derived
+	running  []*Job          // that have not ended, by id and so by submission; derived
+	deadline cloudcrowd.Time // none of them has one before; 0: none at all; derived
+	failing  int             // how many of them have attempts that failed; derived
 }
 
 // Rate is what running a program on a kind of input has cost before.
@@ -202,10 +205,14 @@ func (s *State) init() {
 	if s.Usage == nil {
 		s.Usage = map[cloudcrowd.AccountID]*Usage{}
 	}
-	s.running = nil
+	s.running, s.deadline, s.failing = nil, 0, 0
 	for _, j := range s.Jobs {
 		if !j.State.Ended() {
-			s.running = append(s.running, j.ID)
+			s.running = append(s.running, j)
+			s.expect(j.Deadline)
+			if j.Failed > 0 {
+				s.failing++
+			}
 		}
 		if j.Workers == nil {
 			j.Workers = map[cloudcrowd.WorkerID]*Part{}
@@ -214,11 +221,44 @@ func (s *State) init() {
 			st.derive()
 		}
 	}
-	slices.Sort(s.running)
+	slices.SortFunc(s.running, func(a, b *Job) int { return strings.Compare(string(a.ID), string(b.ID)) })
+}
+
+// place is where a job is among the running ones, or would be.
+func (s *State) place(id cloudcrowd.JobID) (int, bool) {
+	return slices.BinarySearchFunc(s.running, id, func(j *Job, id cloudcrowd.JobID) int { return strings.Compare(string(j.ID), string(id)) })
+}
+
+// expect takes note of a deadline.
+func (s *State) expect(deadline cloudcrowd.Time) {
+	if deadline > 0 && (s.deadline == 0 || deadline < s.deadline) {
+		s.deadline = deadline
+	}
+}
+
+// fail changes how many attempts of a job have failed.
+func (s *State) fail(j *Job, by int64) {
+	before := j.Failed > 0
+	j.Failed += by
+	switch after := j.Failed > 0; {
+	case after && !before:
+		s.failing++
+	case before && !after:
+		s.failing--
+	}
 }
 
 // Running lists the jobs that have not ended, oldest first. The list is the caller's.
-func (s *State) Running() []cloudcrowd.JobID { return slices.Clone(s.running) }
+func (s *State) Running() []cloudcrowd.JobID {
+	ids := make([]cloudcrowd.JobID, len(s.running))
+	for i, j := range s.running {
+		ids[i] = j.ID
+	}
+	return ids
+}
+
+// AnyRunning reports whether a job has not ended.
+func (s *State) AnyRunning() bool { return len(s.running) > 0 }
 
 func (s *Stage) derive() {
 	s.open, s.want, s.alone = map[int32]struct{}{}, map[int32]struct{}{}, 0

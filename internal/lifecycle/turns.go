@@ -21,16 +21,17 @@ const (
 type turn struct {
 	account  cloudcrowd.AccountID
 	weight   float64
-	used     float64 // lately, core-seconds
-	slots    float64 // in use now, short attempts counting as a part of one
-	attempts int64   // running
-	late     int64   // of those, some that do not count, see excuse
-	quota    int64   // most that may run; 0: no bound
-	order    int     // of his oldest job
-	jobs     []*standing
-	sources  []*source
-	at       int // of the source that is served; those before want nothing more
-	left     int // leases he may still get before it is somebody else's turn
+	used     float64     // lately, core-seconds
+	slots    float64     // in use now, short attempts counting as a part of one
+	attempts int64       // running
+	late     int64       // of those, some that do not count, see excuse
+	quota    int64       // most that may run; 0: no bound
+	order    int         // of his oldest job
+	jobs     []*standing // in the order in which they are served, as far as it was asked for
+	rest     standings   // the others
+	sources  []*source   // of jobs
+	at       int         // of the source that is served; those before want nothing more
+	left     int         // leases he may still get before it is somebody else's turn
 }
 
 // key is by what requesters take turns: who holds the smallest part of his share comes first. The share is proportional to the weight and falls with what was used
@@ -52,7 +53,7 @@ func (d *Decider) excuse(t *turn) {
 	if !t.full() {
 		return
 	}
-	for _, s := range t.jobs {
+	for _, s := range t.rest {
 		for i, st := range s.job.Stages {
 			if st.Running == 0 || !s.job.known(i) {
 				continue
@@ -122,15 +123,16 @@ func (a *standing) compare(b *standing) int {
 func (d *Decider) turns(slots int) turns {
 	byAccount := map[cloudcrowd.AccountID]*turn{}
 	var list turns
-	for n, id := range d.State.running {
-		j := d.State.Jobs[id]
+	all := make([]standing, 0, len(d.State.running))
+	for n, j := range d.State.running {
 		t := byAccount[j.Account]
 		if t == nil {
 			t = d.turn(j.Account)
 			t.order = n
 			byAccount[j.Account] = t
 		}
-		s := &standing{job: j, order: n}
+		all = append(all, standing{job: j, order: n})
+		s := &all[n]
 		for i, st := range j.Stages {
 			if st.Running > 0 {
 				s.running += st.Running
@@ -141,16 +143,76 @@ func (d *Decider) turns(slots int) turns {
 		if !slices.ContainsFunc(j.Stages, func(st *Stage) bool { return st.State == cloudcrowd.StageRunning }) {
 			continue
 		}
-		if len(t.jobs) == 0 {
+		if len(t.rest) == 0 {
 			list = append(list, t)
 		}
-		t.jobs = append(t.jobs, s)
+		s.priority, s.slack = d.Priority(j), math.Inf(1)
+		if j.Deadline > 0 {
+			s.ranks = j.Ranks()
+			s.slack = d.slack(j, s.ranks, slots)
+		}
+		t.rest = append(t.rest, s)
 	}
 	for _, t := range list {
-		t.sources = d.ordered(t.jobs, slots)
 		d.excuse(t)
+		heap.Init(&t.rest)
 	}
 	return list
+}
+
+// standings is a heap of jobs, the one to be served first on top: with thousands of jobs a batch comes to few of them.
+type standings []*standing
+
+func (s standings) Len() int           { return len(s) }
+func (s standings) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
+func (s standings) Less(i, j int) bool { return s[i].compare(s[j]) < 0 }
+
+// Push implements heap.Interface.
+func (s *standings) Push(x any) { *s = append(*s, x.(*standing)) }
+
+// Pop implements heap.Interface.
+func (s *standings) Pop() any {
+	last := len(*s) - 1
+	x := (*s)[last]
+	*s = (*s)[:last]
+	return x
+}
+
+// more puts the next job in its place; false if there is none.
+func (t *turn) more() bool {
+	if len(t.rest) == 0 {
+		return false
+	}
+	s := heap.Pop(&t.rest).(*standing)
+	t.jobs = append(t.jobs, s)
+	if s.ranks == nil {
+		s.ranks = s.job.Ranks()
+	}
+	from := len(t.sources)
+	for i, st := range s.job.Stages {
+		if st.State == cloudcrowd.StageRunning {
+			t.sources = append(t.sources, &source{job: s.job, stage: i, rank: s.ranks[i], place: s})
+		}
+	}
+	slices.SortStableFunc(t.sources[from:], func(a, b *source) int { return cmp.Compare(b.rank, a.rank) })
+	return true
+}
+
+// source is the k-th stage that may have work, in the order in which they are served; nil if there are no more.
+func (t *turn) source(k int) *source {
+	for k >= len(t.sources) {
+		if !t.more() {
+			return nil
+		}
+	}
+	return t.sources[k]
+}
+
+// all are the sources of all jobs.
+func (t *turn) all() []*source {
+	for t.more() {
+	}
+	return t.sources
 }
 
 func (d *Decider) turn(account cloudcrowd.AccountID) *turn {
@@ -174,8 +236,7 @@ func (d *Decider) OwnUses() map[cloudcrowd.AccountID]Use {
 			uses[account] = Use{CoreSeconds: math.Round(used)}
 		}
 	}
-	for _, id := range d.State.running {
-		j := d.State.Jobs[id]
+	for _, j := range d.State.running {
 		for i, st := range j.Stages {
 			if st.Running > 0 {
 				u := uses[j.Account]
@@ -193,31 +254,10 @@ func occupied(coreSeconds float64) float64 {
 	return math.Min(math.Max(coreSeconds, 0.001)/shortRun, 1)
 }
 
-// ordered lists the stages of a requester's jobs that may have work, in the order in which they are served.
-func (d *Decider) ordered(jobs []*standing, slots int) []*source {
-	var list []*source
-	for _, s := range jobs {
-		s.ranks = s.job.Ranks()
-		s.priority = d.Priority(s.job)
-		s.slack = d.slack(s.job, s.ranks, slots)
-	}
-	slices.SortFunc(jobs, (*standing).compare)
-	for _, s := range jobs {
-		from := len(list)
-		for i, st := range s.job.Stages {
-			if st.State == cloudcrowd.StageRunning {
-				list = append(list, &source{job: s.job, stage: i, rank: s.ranks[i], place: s})
-			}
-		}
-		slices.SortStableFunc(list[from:], func(a, b *source) int { return cmp.Compare(b.rank, a.rank) })
-	}
-	return list
-}
-
 // explain puts into figures why it is a source's turn; nil where nobody else wants anything.
 func (a *assigner) explain(src *source) *cloudcrowd.Turn {
 	t := a.turn
-	if src.why == nil && (len(a.turns) > 1 || len(t.jobs) > 1 || t.quota > 0) {
+	if src.why == nil && (len(a.turns) > 1 || len(t.jobs)+len(t.rest) > 1 || t.quota > 0) {
 		src.why = &cloudcrowd.Turn{UsageCoreSeconds: math.Round(t.used), Running: t.attempts, Quota: t.quota, Requesters: len(a.turns), Priority: src.place.priority}
 		if t.weight != 1 {
 			src.why.Weight = t.weight
@@ -237,6 +277,7 @@ func (d *Decider) Standing(j *Job, slots int) *cloudcrowd.Standing {
 		return nil
 	}
 	t := list[mine]
+	t.all()
 	half := d.State.HalfLife
 	if half <= 0 {
 		half = cloudcrowd.DefaultHalfLife
@@ -317,8 +358,10 @@ func (a *assigner) round() {
 		if t.quota > 0 {
 			t.left = min(t.left, int(t.quota+t.late-t.attempts))
 		}
-		for t.at < len(t.sources) && t.left > 0 {
-			src := t.sources[t.at]
+		for src := t.source(t.at); src != nil && t.left > 0; src = t.source(t.at) {
+			if a.free <= 0 && !a.d.Copies && !a.d.anyFailures() {
+				return // what does not need a free slot is looked after now and then
+			}
 			if !src.listed {
 				a.overtake(src)
 			}
@@ -330,7 +373,7 @@ func (a *assigner) round() {
 				t.at++
 			}
 		}
-		if t.at == len(t.sources) || t.full() {
+		if t.source(t.at) == nil || t.full() {
 			heap.Pop(&list)
 		} else {
 			heap.Fix(&list, 0)

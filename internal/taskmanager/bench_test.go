@@ -135,7 +135,7 @@ func BenchmarkJobs(b *testing.B) {
 			b.ResetTimer()
 			before := processorTime(b)
 			r.step()
-			serve(r, c.few, func() bool { return !r.m.loop.anyRunning() })
+			serve(r, c.few, func() bool { return !r.m.loop.st.AnyRunning() })
 			b.ReportMetric((processorTime(b)-before)*1e9/float64(per*c.jobs), "cpu-ns/task")
 		})
 	}

@@ -22,32 +22,33 @@ const probeAfter = cloudcrowd.Time(2e6)
 
 // loop owns a shard's state. Only its goroutine touches it.
 type loop struct {
-	m        *Manager
-	st       *lifecycle.State
-	epoch    int64
-	rand     *rand.Rand
-	sessions map[cloudcrowd.WorkerID]*session
-	ordered  []*session                                                       // sessions by worker
-	takers   []*scheduler.Worker                                              // see open; nil: to be made again
-	field    *scheduler.Field                                                 // of takers, kept from one placement to the next; nil: to be made again
-	held     map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held // leases by worker, connected or not
-	out      map[cloudcrowd.WorkerID]*cloudcrowd.Down                         // to be sent after the commit
-	leased   []cloudcrowd.AttemptID
-	inFlight map[work]bool // input-output jobs under way
-	project  *projector
-	readOnly string          // why nothing can be committed; "" if all is well
-	troubled cloudcrowd.Time // when a commit last failed
-	ended    endedTasks
-	rows     int64 // since the last snapshot
-	events   int64 // likewise
-	snapped  cloudcrowd.Time
-	snapCost cloudcrowd.Time // how long making the last snapshot took
-	expired  cloudcrowd.Time // when leases were last looked over
-	copied   cloudcrowd.Time // when stragglers were last looked for
-	toldUses cloudcrowd.Time // when Uses was last made
-	meter    meter
-	scratch  []lifecycle.Event // of the batch before, to be used again
-	others   others
+	m         *Manager
+	st        *lifecycle.State
+	epoch     int64
+	rand      *rand.Rand
+	sessions  map[cloudcrowd.WorkerID]*session
+	ordered   []*session                                                       // sessions by worker
+	takers    []*scheduler.Worker                                              // see open; nil: to be made again
+	field     *scheduler.Field                                                 // of takers, kept from one placement to the next; nil: to be made again
+	held      map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held // leases by worker, connected or not
+	out       map[cloudcrowd.WorkerID]*cloudcrowd.Down                         // to be sent after the commit
+	leased    []cloudcrowd.AttemptID
+	inFlight  map[work]bool // input-output jobs under way
+	project   *projector
+	readOnly  string          // why nothing can be committed; "" if all is well
+	troubled  cloudcrowd.Time // when a commit last failed
+	ended     endedTasks
+	rows      int64 // since the last snapshot
+	events    int64 // likewise
+	snapped   cloudcrowd.Time
+	snapCost  cloudcrowd.Time // how long making the last snapshot took
+	expired   cloudcrowd.Time // when leases were last looked over
+	copied    cloudcrowd.Time // when stragglers were last looked for
+	toldUses  cloudcrowd.Time // when Uses was last made
+	performed cloudcrowd.Time // when all jobs were last looked at for work beside the loop
+	meter     meter
+	scratch   []lifecycle.Event // of the batch before, to be used again
+	others    others
 
 	clock   cloudcrowd.Time // see now
 	reading cloudcrowd.Time // of the server's clock, when it was last looked at
@@ -394,15 +395,10 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 		l.tellUses(d)
 		l.absorb(d)
 		if l.m.cfg.Hungry != nil {
-			l.m.appetite(l.anyRunning() && !slices.ContainsFunc(workers, func(w *scheduler.Worker) bool { return w.Free() > 0 }))
+			l.m.appetite(l.st.AnyRunning() && !slices.ContainsFunc(workers, func(w *scheduler.Worker) bool { return w.Free() > 0 }))
 		}
 	}
 	return d
-}
-
-// anyRunning reports whether a job runs.
-func (l *loop) anyRunning() bool {
-	return slices.ContainsFunc(l.st.Running(), func(id cloudcrowd.JobID) bool { return !l.st.Jobs[id].State.Ended() })
 }
 
 // appetite notes whether work waits that no worker has room for.
@@ -534,9 +530,7 @@ func (l *loop) after(d *lifecycle.Decider, batch []command) {
 	}
 	l.send()
 	l.learn(d.At)
-	if len(d.Events) > 0 || len(batch) == 0 { // a quiet tick too: what could not be done before is tried again
-		l.performAll()
-	}
+	l.performAll(d.At, d.Events)
 	clear(d.Events)
 	l.scratch = d.Events
 	l.ended.retire(l.st, l.project.reached())

@@ -30,18 +30,39 @@ type work struct {
 	stage int32
 }
 
-// performAll starts what the state asks for and is not under way.
-func (l *loop) performAll() {
-	for _, id := range l.st.Running() {
-		j := l.st.Jobs[id]
-		for i, st := range j.Stages {
-			switch st.State {
-			case cloudcrowd.StagePreparing:
-				l.perform(work{job: id, stage: int32(i)}, l.indexing(j, i))
-			case cloudcrowd.StageMerging:
-				if w := (work{job: id, stage: int32(i)}); !l.inFlight[w] { // digesting all parts costs something: only where it is used
-					l.perform(w, l.merging(j, i, l.st.MergeBasis(id, int32(i))))
-				}
+// performEvery is how often all jobs are looked at for what could not be done before; others than those something has happened to have nothing new.
+const performEvery = cloudcrowd.Time(250_000)
+
+// performAll starts what the state asks for and is not under way, in the jobs that events are about or, now and then, in all.
+func (l *loop) performAll(at cloudcrowd.Time, events []lifecycle.Event) {
+	if l.performed == 0 || at-l.performed >= performEvery {
+		l.performed = at
+		for _, id := range l.st.Running() {
+			l.performJob(id)
+		}
+		return
+	}
+	var last cloudcrowd.JobID
+	for i := range events {
+		if id, _ := subject(events[i]); id.Task.Job != last {
+			last = id.Task.Job
+			l.performJob(last)
+		}
+	}
+}
+
+func (l *loop) performJob(id cloudcrowd.JobID) {
+	j := l.st.Jobs[id]
+	if j == nil || j.State.Ended() {
+		return
+	}
+	for i, st := range j.Stages {
+		switch st.State {
+		case cloudcrowd.StagePreparing:
+			l.perform(work{job: id, stage: int32(i)}, l.indexing(j, i))
+		case cloudcrowd.StageMerging:
+			if w := (work{job: id, stage: int32(i)}); !l.inFlight[w] { // digesting all parts costs something: only where it is used
+				l.perform(w, l.merging(j, i, l.st.MergeBasis(id, int32(i))))
 			}
 		}
 	}
