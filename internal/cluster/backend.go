@@ -170,6 +170,12 @@ func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*nats.Subscript
 
 // on does it at whoever owns the shard. While nobody does it waits, at most for Patience; so a request outlives the server that had the shard.
 func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, err error) {
+	out, _, err = x.try(ctx, n, shard, in)
+	return out, err
+}
+
+// try is on; again says that the answer is to a repetition, and that what was asked for may have been done before it.
+func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O, again bool, err error) {
 	var body []byte
 	var since time.Time // nobody does it
 	for {
@@ -180,32 +186,34 @@ func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, 
 		switch {
 		case m != nil:
 			if out, err = x.do(ctx, m, in); !taskmanager.Moved(err) || n.cfg.Alone {
-				return out, err
+				return out, again, err
 			}
 		case failure != nil:
-			return out, cloudcrowd.Errorf(cloudcrowd.Unavailable, "this part of the jobs cannot be served (shard %d): %v", shard, failure).WithHint("the operator finds more in the server's log")
+			return out, again, cloudcrowd.Errorf(cloudcrowd.Unavailable, "this part of the jobs cannot be served (shard %d): %v", shard, failure).WithHint("the operator finds more in the server's log")
 		case n.cfg.Bus != nil:
 			if body == nil {
 				if body, err = json.Marshal(in); err != nil {
-					return out, err
+					return out, again, err
 				}
 			}
 			var answer []byte
 			if answer, err = n.ask(ctx, shard, epoch, x.name, body); err == nil {
-				return out, json.Unmarshal(answer, &out)
+				err = json.Unmarshal(answer, &out)
+				return out, again, err
 			}
+			again = again || errors.Is(err, errSilent) || errors.Is(err, context.Canceled)
 			if !errors.Is(err, errElsewhere) && !errors.Is(err, errNobody) && !errors.Is(err, context.Canceled) {
-				return out, err
+				return out, again, err
 			}
 		}
 		if ctx.Err() != nil {
-			return out, ctx.Err()
+			return out, again, ctx.Err()
 		}
 		if since.IsZero() {
 			since = time.Now()
 		}
 		if time.Since(since) > n.cfg.Patience {
-			return out, cloudcrowd.Errorf(cloudcrowd.Unavailable, "no server has taken over this part of the jobs yet (shard %d)", shard).
+			return out, again, cloudcrowd.Errorf(cloudcrowd.Unavailable, "no server has taken over this part of the jobs yet (shard %d)", shard).
 				WithHint("try again in a moment; what was acknowledged is safe")
 		}
 		pause := time.NewTimer(askAgain)
@@ -297,9 +305,14 @@ func (b *Backend) Submit(ctx context.Context, account cloudcrowd.AccountID, spec
 	return submit.on(ctx, b.n, store.ShardOfKey(string(account)+"\x00"+key, b.n.cfg.Shards), byAccount{account, spec, key})
 }
 
-// Cancel implements api.Backend.
+// Cancel implements api.Backend. A server may have cancelled the job and ended before it said so; then the next one finds it cancelled, as it was to be.
 func (b *Backend) Cancel(ctx context.Context, id cloudcrowd.JobID, by cloudcrowd.AccountID, reason string) error {
-	_, err := cancel.on(ctx, b.n, b.shardOf(id), cancelling{id, by, reason})
+	_, again, err := cancel.try(ctx, b.n, b.shardOf(id), cancelling{id, by, reason})
+	if again && cloudcrowd.CodeOf(err) == cloudcrowd.Conflict {
+		if j, jerr := b.Job(ctx, id); jerr == nil && j.State == cloudcrowd.JobCancelled && j.Reason == taskmanager.CancelReason(by, reason) {
+			return nil
+		}
+	}
 	return err
 }
 

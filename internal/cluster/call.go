@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +40,9 @@ const (
 
 // errNobody says that nobody answers a subject now.
 var errNobody = errors.New("cluster: nobody answers")
+
+// errSilent says that an answer did not come for quietLimit; what was asked for may have been done. It is an errNobody.
+var errSilent = fmt.Errorf("%w any more", errNobody)
 
 // problem is an error on its way.
 type problem struct {
@@ -106,7 +110,7 @@ func (c *calls) expect(buffer int) (subject string, answers chan *nats.Msg, done
 	}
 }
 
-// request asks whoever answers subject, once. Errors: errNobody (also after quietLimit), errElsewhere, ctx's, or what the other side answered.
+// request asks whoever answers subject, once. Errors: errNobody, errSilent, errElsewhere, ctx's, or what the other side answered.
 func (b *Bus) request(ctx context.Context, subject, method string, body []byte) ([]byte, error) {
 	reply, answers, done := b.calls.expect(maxAnswer / maxMessage)
 	defer done()
@@ -137,7 +141,7 @@ func (b *Bus) request(ctx context.Context, subject, method string, body []byte) 
 				return got.bytes(), err
 			}
 		case <-quiet.C:
-			return nil, errNobody
+			return nil, errSilent
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

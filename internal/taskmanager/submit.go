@@ -135,12 +135,18 @@ func (m *Manager) newJobID() cloudcrowd.JobID {
 	}
 }
 
-// Cancel implements api.Backend.
-func (m *Manager) Cancel(ctx context.Context, id cloudcrowd.JobID, by cloudcrowd.AccountID, reason string) error {
+// CancelReason is why a job that somebody cancelled ended.
+func CancelReason(by cloudcrowd.AccountID, reason string) string {
 	text := fmt.Sprintf("cancelled by %s", by)
 	if reason != "" {
 		text += ": " + reason
 	}
+	return text
+}
+
+// Cancel implements api.Backend.
+func (m *Manager) Cancel(ctx context.Context, id cloudcrowd.JobID, by cloudcrowd.AccountID, reason string) error {
+	text := CancelReason(by, reason)
 	err := m.do(ctx, command{decide: func(_ *loop, d *lifecycle.Decider) error { return d.Cancel(id, text) }})
 	if cloudcrowd.CodeOf(err) == cloudcrowd.NotFound {
 		if row, rerr := m.cfg.Store.Job(ctx, id); rerr == nil {
