@@ -27,6 +27,7 @@ type device struct {
 	c       *crowd
 	history *history
 	number  int // in the history
+	tries   int // connections so far
 	name    string
 	key     nkeys.KeyPair
 	id      cloudcrowd.WorkerID
@@ -97,7 +98,12 @@ func (d *device) work() {
 // talk is one connection.
 func (d *device) talk() {
 	closed := make(chan struct{})
-	conn, err := nats.Connect("ws"+strings.TrimPrefix(d.c.serving.URL, "http"), nats.ProxyPath("/worker"), nats.Nkey(string(d.id), d.key.Sign), nats.NoReconnect(),
+	server := d.c.serving.URL
+	if n := len(d.c.more); n > 0 {
+		server = d.c.more[(d.number+d.tries)%n]
+		d.tries++
+	}
+	conn, err := nats.Connect("ws"+strings.TrimPrefix(server, "http"), nats.ProxyPath("/worker"), nats.Nkey(string(d.id), d.key.Sign), nats.NoReconnect(),
 		nats.Timeout(5*time.Second), nats.NoEcho(), nats.SetCustomDialer(&net.Dialer{Timeout: 5 * time.Second}),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {

@@ -23,7 +23,8 @@ import (
 // trial is a number of clients and devices that use a server at once, and the history of it.
 type trial struct {
 	c        *crowd
-	url      string // of the server, or of what stands before it
+	url      string   // of the server, or of what stands before it
+	servers  []string // where there are several: all; clients begin with one each and go on to the next
 	history  *history
 	operator *client.Client
 	accounts []cloudcrowd.AccountID
@@ -48,11 +49,18 @@ type held struct {
 // pieces is how many tasks a job has that devices run.
 const pieces = 2
 
-// newTrial makes accounts, a pair for each era and one whose jobs run, and clients of them that never try again by themselves. What may or may not have
-// happened to an account multiplies the orders to be looked at, so an era should not have many requests without an answer.
+// newTrial prepares a trial of one server, or of what stands before it.
 func newTrial(c *crowd, url, prefix string, eras int) *trial {
 	c.t.Helper()
-	tr := &trial{c: c, url: url, history: newHistory(), stop: make(chan struct{}), waiting: map[cloudcrowd.JobID]held{}}
+	return (&trial{c: c, url: url}).prepare(prefix, eras)
+}
+
+// prepare makes accounts, a pair for each era and one whose jobs run, and clients of them that never try again by themselves. What may or may not have
+// happened to an account multiplies the orders to be looked at, so an era should not have many requests without an answer.
+func (tr *trial) prepare(prefix string, eras int) *trial {
+	c := tr.c
+	c.t.Helper()
+	tr.history, tr.stop, tr.waiting = newHistory(), make(chan struct{}), map[cloudcrowd.JobID]held{}
 	tr.operator = tr.as(c.serving.AdminToken)
 	module, err := c.api.PutBytes(c.t.Context(), noop)
 	if err != nil {
@@ -82,7 +90,14 @@ func (tr *trial) payer() cloudcrowd.AccountID { return tr.accounts[len(tr.accoun
 
 func (tr *trial) as(token string) *client.Client {
 	tr.c.t.Helper()
-	api, err := client.New(client.Options{URL: tr.url, Token: token, Retries: -1})
+	o := client.Options{URL: tr.url, Token: token, Retries: -1}
+	for i := range tr.servers {
+		o.Servers = append(o.Servers, tr.servers[(len(tr.apis)+i)%len(tr.servers)])
+	}
+	if len(tr.servers) > 0 {
+		o.URL = o.Servers[0]
+	}
+	api, err := client.New(o)
 	if err != nil {
 		tr.c.t.Fatal(err)
 	}
@@ -99,6 +114,9 @@ func (tr *trial) ask(number int, in any, parts []part, do func(context.Context) 
 	case err == nil:
 	case code == cloudcrowd.InsufficientCredits, code == cloudcrowd.Conflict:
 		out.code = code
+	case len(tr.servers) > 0 && code == cloudcrowd.Unavailable: // another one may have had it before
+		tr.wait()
+		return false
 	case errors.Is(err, syscall.ECONNREFUSED), code == cloudcrowd.RateLimited, code == cloudcrowd.Unavailable && strings.Contains(err.Error(), "the server is starting"):
 		tr.history.forget(op, parts...)
 		tr.wait()
