@@ -38,6 +38,7 @@ type loop struct {
 	readOnly  string          // why nothing can be committed; "" if all is well
 	troubled  cloudcrowd.Time // when a commit last failed
 	ended     endedTasks
+	ahead     bool  // st has what no commit holds: it was decided on, and the commit is under way or failed
 	rows      int64 // since the last snapshot
 	events    int64 // likewise
 	snapped   cloudcrowd.Time
@@ -156,7 +157,7 @@ func (l *loop) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.st = st
+	l.st, l.ahead = st, false
 	l.rebuildHeld()
 	return nil
 }
@@ -251,12 +252,14 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) step(ctx context.Context, batch []command) error {
 	steady := context.WithoutCancel(ctx) // a stop does not reach what is begun: the batch is answered
 	for {
+		l.ahead = true
 		d := l.decide(batch)
 		err := l.commit(ctx, d)
 		if err == nil && len(d.Events) == 0 && l.speaks(batch) {
 			err = l.owned(steady)
 		}
 		if err == nil {
+			l.ahead = false
 			l.after(d, batch)
 			return nil
 		}
@@ -590,9 +593,10 @@ func (l *loop) shutdown() {
 	l.m.feed.close()
 }
 
-// saveLast queues a snapshot, so that whoever has the shard next reads little.
+// saveLast queues a snapshot, so that whoever has the shard next reads little. A loop that ends while its store does not answer may have decided more than the journal
+// holds, of which nobody must ever read.
 func (l *loop) saveLast() {
-	if l.rows > 0 {
+	if l.rows > 0 && !l.ahead {
 		if b, err := l.st.Encode(); err == nil {
 			l.project.save(l.epoch, l.st.Seq, b)
 		}
