@@ -228,6 +228,7 @@ func (s *Server) runOnce() error {
 	go func() {
 		// The server dies with this process, which Linux ties to the thread that started it.
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread() // else the thread ends, and with it what others have started from it before
 		defer close(ended)
 		err := c.Start()
 		started <- err
