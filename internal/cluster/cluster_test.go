@@ -208,6 +208,24 @@ func TestOwnerOfEarlierLife(t *testing.T) {
 	r.spread(a, b, c)
 }
 
+// A server does not start under the name of one that lives; it does where the one of its name was killed.
+func TestUniqueName(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 3)
+	a, b := r.start("a", ""), r.start("b", "")
+	r.spread(a, b)
+	twin := New(Config{ID: "a", Shards: 3, Store: r.store, Lease: lease})
+	if err := twin.Start(t.Context()); cloudcrowd.CodeOf(err) != cloudcrowd.Invalid || !strings.Contains(fmt.Sprint(err), "copies of each other") {
+		t.Errorf("a second server of one name: %v", err)
+	}
+	if err := twin.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	r.spread(a, b)
+	a.freeze()
+	r.spread(b, r.start("a", ""))
+}
+
 // Servers are replaced one after the other while requests go on at those that run: none fails.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()

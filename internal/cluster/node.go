@@ -137,14 +137,14 @@ func (n *Node) Start(ctx context.Context) error {
 		}
 		return nil
 	}
-	if n.cfg.Bus != nil {
-		if err := n.listen(); err != nil {
-			cancel()
-			close(n.done)
-			return err
-		}
+	err := n.unique(ctx)
+	if err == nil && n.cfg.Bus != nil {
+		err = n.listen()
 	}
-	if err := n.tend(ctx); err != nil {
+	if err == nil {
+		err = n.tend(ctx)
+	}
+	if err != nil {
 		cancel()
 		close(n.done)
 		return err
@@ -158,6 +158,46 @@ func (n *Node) Start(ctx context.Context) error {
 	default:
 	}
 	go n.run(running)
+	return nil
+}
+
+// unique makes sure that no other server lives under this one's name, as when a data folder was copied: they would take each other's shards for good. Only a server
+// that did not leave in order has to wait for it, since its earlier life is still written down.
+func (n *Node) unique(ctx context.Context) error {
+	beat := func() (int64, error) {
+		rows, err := n.cfg.Store.Servers(ctx)
+		i := slices.IndexFunc(rows, func(r store.Server) bool { return r.ID == n.cfg.ID })
+		if err != nil || i < 0 {
+			return 0, err
+		}
+		return rows[i].Beat, nil
+	}
+	first, err := beat()
+	if err != nil || first == 0 {
+		return err
+	}
+	seen := 0 // a last sign of life may have been on its way
+	for began := time.Now(); time.Since(began) < n.every()*5/2; {
+		pause := time.NewTimer(n.every() / 4)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		}
+		now, err := beat()
+		if err != nil {
+			return err
+		}
+		if now != first {
+			first = now
+			seen++
+		}
+		if seen > 1 {
+			return cloudcrowd.Fieldf("data", "another server runs under the name of this one, %s: its data folder and this one are copies of each other", n.cfg.ID).
+				WithHint("give this server a folder of its own, or remove the file server.id from the copy")
+		}
+	}
 	return nil
 }
 
