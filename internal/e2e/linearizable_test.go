@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -268,7 +269,11 @@ func (tr *trial) cancelWaiting(number int, lots *rand.Rand) {
 
 func (tr *trial) cancel(number int, in cancel, who int, parts ...part) {
 	tr.ask(number, in, parts, func(ctx context.Context) (answer, error) {
-		_, err := tr.apis[who].Cancel(ctx, in.job, "")
+		reason := crand.Text()
+		job, err := tr.apis[who].Cancel(ctx, in.job, reason)
+		if err == nil && !strings.Contains(job.Reason, reason) { // it was asked for again and found that another one had done it
+			return answer{code: cloudcrowd.Conflict}, nil
+		}
 		return answer{}, err
 	})
 }

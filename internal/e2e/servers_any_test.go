@@ -74,7 +74,9 @@ func TestAnyServer(t *testing.T) {
 		"jobs":      func(api *client.Client) (any, error) { return api.Jobs(t.Context(), client.JobQuery{}) },
 		"accounts":  func(api *client.Client) (any, error) { return api.Accounts(t.Context()) },
 		"transfers": func(api *client.Client) (any, error) { return api.Transfers(t.Context(), client.TransferQuery{}) },
-		"statement": func(api *client.Client) (any, error) { return api.Statement(t.Context(), requester, client.StatementQuery{}) },
+		"statement": func(api *client.Client) (any, error) {
+			return api.Statement(t.Context(), requester, client.StatementQuery{})
+		},
 	}
 	for _, id := range jobs {
 		questions["job "+string(id)] = func(api *client.Client) (any, error) { return api.Job(t.Context(), id) }

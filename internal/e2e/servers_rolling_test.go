@@ -78,12 +78,15 @@ func TestRollingRestart(t *testing.T) {
 				jobs[id] = true
 				mu.Unlock()
 				for what, ask := range map[string]func() error{
-					"job":       func() error { _, err := api.Job(t.Context(), id); return err },
-					"tasks":     func() error { _, err := api.Tasks(t.Context(), id, client.TaskQuery{}); return err },
-					"jobs":      func() error { _, err := api.Jobs(t.Context(), client.JobQuery{}); return err },
-					"account":   func() error { _, err := api.Account(t.Context(), requester); return err },
-					"statement": func() error { _, err := api.Statement(t.Context(), requester, client.StatementQuery{Job: id}); return err },
-					"status":    func() error { _, err := api.Status(t.Context()); return err },
+					"job":     func() error { _, err := api.Job(t.Context(), id); return err },
+					"tasks":   func() error { _, err := api.Tasks(t.Context(), id, client.TaskQuery{}); return err },
+					"jobs":    func() error { _, err := api.Jobs(t.Context(), client.JobQuery{}); return err },
+					"account": func() error { _, err := api.Account(t.Context(), requester); return err },
+					"statement": func() error {
+						_, err := api.Statement(t.Context(), requester, client.StatementQuery{Job: id})
+						return err
+					},
+					"status": func() error { _, err := api.Status(t.Context()); return err },
 				} {
 					if err := ask(); err != nil {
 						t.Errorf("%s: %v", what, err)
