@@ -226,6 +226,45 @@ func TestUniqueName(t *testing.T) {
 	r.spread(b, r.start("a", ""))
 }
 
+// Servers whose clocks are hours apart share the shards, and hand them to each other without taking anybody's work away.
+func TestClocksApart(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 6)
+	r.clocks = map[string]time.Duration{"b": time.Hour, "c": -time.Hour}
+	a, b, c := r.start("a", ""), r.start("b", ""), r.start("c", "")
+	r.spread(a, b, c)
+	r.issue(a, "ada")
+	m := r.join("w", 12, a)
+	m.mu.Lock()
+	m.slow = make(chan struct{})
+	m.mu.Unlock()
+	var jobs []cloudcrowd.JobID
+	shards := map[int]bool{}
+	for i := 0; len(shards) < 6; i++ {
+		id := r.submit(a, "ada", r.spec("x", 2), fmt.Sprint(i))
+		jobs, shards[store.ShardOf(id, 6)] = append(jobs, id), true
+	}
+	r.until("the worker has what it can hold", func() bool { m.mu.Lock(); defer m.mu.Unlock(); return len(m.holding) >= 12 })
+	b.stop() // an hour ahead
+	r.spread(a, c)
+	b = r.start("b", "")
+	r.spread(a, b, c)
+	c.stop()
+	r.spread(a, b)
+	m.mu.Lock()
+	m.slow = nil
+	for id := range m.holding {
+		m.finish(id)
+	}
+	m.mu.Unlock()
+	for _, id := range jobs {
+		if j := r.ended(a, id); j.State != cloudcrowd.JobDone || j.Failed > 0 {
+			t.Errorf("%+v", j.JobSummary)
+		}
+	}
+	r.balanced()
+}
+
 // Servers are replaced one after the other while requests go on at those that run: none fails.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()

@@ -36,7 +36,7 @@ func (n *Node) Leased(ctx context.Context) (int, error) {
 	total := 0
 	for _, m := range n.Locals() {
 		k, err := m.Leased(ctx)
-		if err != nil {
+		if err != nil && (n.cfg.Alone || !taskmanager.Moved(err)) { // else the shard is on its way to another server, with its leases
 			return total, err
 		}
 		total += k
@@ -76,6 +76,9 @@ func (n *Node) Standing(ctx context.Context) (cloudcrowd.ServerStatus, error) {
 	var errs []error
 	for _, m := range n.Locals() {
 		s, err := m.Standing(ctx)
+		if taskmanager.Moved(err) && !n.cfg.Alone {
+			continue
+		}
 		if err != nil {
 			errs = append(errs, err)
 		}

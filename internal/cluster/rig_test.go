@@ -33,7 +33,8 @@ type rig struct {
 
 	mu      sync.Mutex
 	nodes   map[string]*host
-	gates   map[string]*gate // of servers whose store is slow
+	gates   map[string]*gate         // of servers whose store is slow
+	clocks  map[string]time.Duration // how much servers' clocks are ahead
 	workers map[cloudcrowd.WorkerID]*machine
 }
 
@@ -113,9 +114,11 @@ func (r *rig) start(id, external string) *host {
 	if g := r.gates[id]; g != nil {
 		g.Store, shared = r.store, g
 	}
-	n := New(Config{ID: id, Shards: r.shards, Store: shared, Bus: bus, URL: "https://" + id, Lease: lease, Version: "test", Prices: cloudcrowd.DefaultPrices,
+	clock := func() time.Time { return time.Now().Add(r.clocks[id]) }
+	n := New(Config{ID: id, Shards: r.shards, Now: clock, Store: shared, Bus: bus, URL: "https://" + id, Lease: lease, Version: "test", Prices: cloudcrowd.DefaultPrices,
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)).With("server", id),
 		Open: func(c taskmanager.Config) *taskmanager.Manager {
+			c.Now = clock
 			c.Store, c.Blobs, c.Signer, c.Operator, c.Heartbeat, c.Prices = shared, r.blobs, r, "admin", 100*time.Millisecond, cloudcrowd.DefaultPrices
 			c.Sharing = r.sharing
 			return taskmanager.New(c)

@@ -164,7 +164,11 @@ func command(t testing.TB, env []string, args ...string) result {
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// steadyAddress is a free loopback address that a server finds free again after a restart: systems do not give ports so low to whoever asks for any.
+// given are the addresses that tests of this process have.
+var given sync.Map
+
+// steadyAddress is a free loopback address that a server finds free again after a restart: systems do not give ports so low to whoever asks for any, and no other
+// test is given it.
 func steadyAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
@@ -172,8 +176,11 @@ func steadyAddress(t testing.TB) string {
 		if err != nil {
 			continue
 		}
-		defer l.Close()
-		return l.Addr().String()
+		l.Close()
+		address := l.Addr().String()
+		if _, taken := given.LoadOrStore(address, true); !taken {
+			return address
+		}
 	}
 	t.Fatal("no port is free")
 	return ""
