@@ -79,9 +79,9 @@ func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r B
 	if _, err := c.ask("connect %s", workerURL(s)); err != nil {
 		return r, err
 	}
-	// The job lasts for the measurement, the small jobs after it, and twice as long.
+	// The job lasts for the measurement and the small jobs after it, however busy the machine is.
 	pace := float64(b.Workers) / b.Task.Seconds()
-	spent := pace * (3*b.Span.Seconds() + 10)
+	spent := pace * (3*b.Span.Seconds() + 60)
 	job, err := api.Submit(ctx, gridJob(module, b.Waiting+int(spent)), "")
 	if err != nil {
 		return r, err
