@@ -86,8 +86,9 @@ const connectLimit = 5 * time.Second
 // Settings of every connection. A database that does not know one goes without it.
 var (
 	always = []string{
-		// A server whose machine vanished must not keep its locks until its connection is missed.
-		"SET idle_in_transaction_session_timeout = '10s'",
+		// A server whose machine vanished, or is cut off or frozen in the middle of a commit, must not keep its locks until its connection is missed, nor longer
+		// than it takes the others to notice: they could not take its shards over before.
+		"SET idle_in_transaction_session_timeout = '2s'",
 		"SET tcp_keepalives_idle = 5", "SET tcp_keepalives_interval = 2", "SET tcp_keepalives_count = 3", "SET tcp_user_timeout = '10s'",
 	}
 	// What commits do goes by keys. A plan made while a table was small would read it whole later.
