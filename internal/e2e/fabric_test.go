@@ -110,17 +110,6 @@ func (f *fabric) heal() {
 	f.signal()
 }
 
-// cut ends all connections between two members at once.
-func (f *fabric) cut(one, other string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for c := range f.open {
-		if c.dialer == one && c.target == other || c.dialer == other && c.target == one {
-			c.cut()
-		}
-	}
-}
-
 func (c *carried) cut() {
 	_ = c.near.Close()
 	if c.far != nil {

@@ -87,7 +87,6 @@ type assigner struct {
 	planned int   // pieces that may still be booked on busy workers, to bound the look-ahead
 	expires cloudcrowd.Time
 	leased  []cloudcrowd.AttemptID
-	trouble int                          // see troubled
 	parties map[cloudcrowd.AccountID]int // by requester, counted when first asked for: nobody comes or goes meanwhile
 }
 
