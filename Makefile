@@ -3,7 +3,7 @@
 
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Packages whose goroutines share memory; the whole tree under -race takes long on two cores.
-RACE = ./client/... ./internal/api/... ./internal/authz/... ./internal/blob/... ./internal/gateway/... ./internal/store/... ./internal/taskmanager/... ./internal/worker/...
+RACE = ./client/... ./internal/api/... ./internal/authz/... ./internal/blob/... ./internal/cluster/... ./internal/gateway/... ./internal/store/... ./internal/taskmanager/... ./internal/worker/...
 
 .PHONY: help build test verify format vet staticcheck generate generated race chart image demo bench clean
 
