@@ -48,8 +48,12 @@ type guest struct {
 	hello    cloudcrowd.Hello // as it said it last, without what it holds; for task managers that start later
 	welcomed bool
 	welcome  cloudcrowd.Welcome
-	target   int   // leases it can hold in all
-	shares   []int // of each shard, as told last
+
+	// introduced are the shards whose task manager was told of the worker without its Hello. Its welcome is passed on: the worker then repeats what the one before
+	// has not acknowledged.
+	introduced map[int]bool
+	target     int   // leases it can hold in all
+	shares     []int // of each shard, as told last
 }
 
 // uses is what requesters have and had of the workers.
@@ -348,17 +352,18 @@ func (c *Crowd) heardDown(msg *nats.Msg) {
 	}
 }
 
-// deliver gives a worker connected here what a shard says. It is welcomed once, whatever the number of shards, and introduced to a shard that does not know it.
+// deliver gives a worker connected here what a shard says. It is welcomed once, whatever the number of shards, and again by one with another owner, and introduced to a shard that does not know it.
 func (c *Crowd) deliver(shard int, w cloudcrowd.WorkerID, d cloudcrowd.Down) error {
 	c.mu.Lock()
 	g := c.guests[w]
 	introduce := false
 	if g != nil {
-		if d.Welcome != nil && g.welcomed {
+		if d.Welcome != nil && g.welcomed && !g.introduced[shard] {
 			d.Welcome = nil
 		}
 		if d.Welcome != nil {
 			g.welcomed, g.welcome = true, *d.Welcome
+			delete(g.introduced, shard)
 		}
 		introduce = d.Refresh
 		d.Refresh = false
@@ -396,7 +401,13 @@ func (c *Crowd) introduce(shard int) {
 }
 
 func (c *Crowd) introduceOne(shard int, w cloudcrowd.WorkerID, g *guest) {
+	c.mu.Lock()
 	hello := g.hello
+	if g.introduced == nil {
+		g.introduced = map[int]bool{}
+	}
+	g.introduced[shard] = true
+	c.mu.Unlock()
 	c.bring(shard, w, cloudcrowd.Up{Hello: &hello}, true)
 }
 

@@ -301,9 +301,12 @@ func TestSpoolBitFlips(t *testing.T) {
 	})
 	c.server.kill()
 	before := events("ada", `"event":"finished"`)
-	until(t, "ada finishes something for nobody", func() bool { return events("ada", `"event":"finished"`) > before })
-	c.workers["ada"].kill()
 	spool := filepath.Join(c.folder("ada"), "spool")
+	until(t, "ada finishes something for nobody and has it in its spool", func() bool { // it says so before it has written it down
+		log, err := os.Stat(filepath.Join(spool, "log"))
+		return events("ada", `"event":"finished"`) > before && err == nil && log.Size() > 0
+	})
+	c.workers["ada"].kill()
 	log, err := os.Stat(filepath.Join(spool, "log"))
 	if err != nil || log.Size() == 0 {
 		t.Fatalf("nothing is in the spool: %v", err)

@@ -183,7 +183,7 @@ func (m *Manager) Start(ctx context.Context) error {
 		defer close(m.done)
 		m.err = l.run(runCtx)
 		close(m.closed)
-		if m.err != nil && !errors.Is(m.err, errStopped) {
+		if m.err != nil && !errors.Is(m.err, errStopped) && !errors.Is(m.err, store.ErrFenced) { // of a takeover whoever runs the Manager tells
 			m.log.Error("the task manager stopped", "err", m.err)
 		}
 	}()

@@ -167,6 +167,21 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// What was reported to a server that is gone is reported again as soon as another one has taken over, without waiting for a new connection.
+func TestReportsAgainAfterTakeover(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "")
+	a := launch(t, s, t.TempDir(), sandboxOf(programs), nil)
+	s.greet(t, a.ID(), welcome)
+	s.send(t, a.ID(), cloudcrowd.Down{Leases: []cloudcrowd.Lease{s.lease(1, "noop")}})
+	s.reports(t, 1) // not acknowledged
+	for range 3 {
+		s.send(t, a.ID(), cloudcrowd.Down{Welcome: &welcome})
+		s.reports(t, 1)
+	}
+	s.send(t, a.ID(), cloudcrowd.Down{Acks: []cloudcrowd.AttemptID{attemptOf(1)}})
+}
+
 // A result is reported until it is acknowledged: after the server was away, and after the agent was killed.
 func TestResultsSurvive(t *testing.T) {
 	t.Parallel()

@@ -18,6 +18,9 @@ const greetPause = time.Second
 func (a *Agent) handle(ctx context.Context, d *cloudcrowd.Down) {
 	a.mu.Lock()
 	if d.Welcome != nil {
+		if a.welcomed { // of a server that has taken over work: what the one before has not acknowledged is said again at once
+			a.repeat(0)
+		}
 		a.welcome, a.welcomed, a.beat = *d.Welcome, true, true
 	}
 	if d.Refresh {

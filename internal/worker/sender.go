@@ -21,6 +21,16 @@ const (
 	lowDisk = 64 << 20
 )
 
+// repeat lets reports be sent again that were sent longer ago than patience and not acknowledged. a.mu is held.
+func (a *Agent) repeat(patience time.Duration) {
+	for _, f := range a.done {
+		if f.ready && !f.sent.IsZero() && time.Since(f.sent) > patience {
+			f.sent = time.Time{}
+			a.toReport = append(a.toReport, f)
+		}
+	}
+}
+
 // sender says what is to be said, until stop.
 func (a *Agent) sender(conn *nats.Conn, stop <-chan struct{}) {
 	period := a.period()
@@ -108,13 +118,7 @@ func (a *Agent) heartbeat(now time.Time) {
 	if a.connected && !a.welcomed && !a.greet && now.Sub(a.greeted) > max(greetPause, 3*seconds(a.welcome.HeartbeatSeconds)) {
 		a.greet = true // Hello, or the answer to it, was lost
 	}
-	patience := max(resendAfter, 3*seconds(a.welcome.HeartbeatSeconds))
-	for _, f := range a.done {
-		if f.ready && !f.sent.IsZero() && now.Sub(f.sent) > patience {
-			f.sent = time.Time{}
-			a.toReport = append(a.toReport, f)
-		}
-	}
+	a.repeat(max(resendAfter, 3*seconds(a.welcome.HeartbeatSeconds)))
 	low := free >= 0 && free < lowDisk && a.diskFull == ""
 	a.mu.Unlock()
 	if low {
