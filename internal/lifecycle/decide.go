@@ -436,6 +436,7 @@ func (d *Decider) settle(id cloudcrowd.TaskID) {
 	changed := before != 0 && t.Attempts[before-1].Digest != v.Digest
 	d.emit(Event{TaskDone: done})
 	if changed {
+		d.redoAbove(id, "a part it was merged from was wrong")
 		d.redoAfter(id.Job, int(id.Stage), fmt.Sprintf("a result of stage %s it was made from was wrong", j.Spec.Stages[id.Stage].Name))
 	}
 	d.Recheck(caught)
@@ -491,6 +492,32 @@ func (j *Job) employs(workers map[cloudcrowd.WorkerID]cloudcrowd.Time) bool {
 	return false
 }
 
+// redo starts a task again in a new round.
+func (d *Decider) redo(id cloudcrowd.TaskID, reason string) {
+	j, _, t := d.State.FindTask(id)
+	d.stop(id, t, "what it read has changed")
+	quorum := max(t.Quorum, 1)
+	if t.Alone {
+		quorum = verify.Replicas(j.Spec.Stages[id.Stage].Verify.Confidence, verify.ErrorRate(cloudcrowd.Record{}))
+	}
+	d.emit(Event{TaskReopened: &TaskReopened{Task: id, Quorum: quorum, Redo: true, Reason: reason}})
+}
+
+// redoAbove starts the nodes of a merge tree again that were made from one whose result has changed, directly or not.
+func (d *Decider) redoAbove(id cloudcrowd.TaskID, reason string) {
+	j, _, t := d.State.FindTask(id)
+	st := j.Stages[id.Stage]
+	pos := int64(t.Pos)
+	for level := int(t.Level) + 1; level < len(st.Levels); level++ {
+		at := slices.IndexFunc(st.Levels[level], func(i int32) bool { return st.Tasks[i].Unit.Lo <= pos && pos < st.Tasks[i].Unit.Hi })
+		if at < 0 {
+			return // it is not carved yet
+		}
+		d.redo(cloudcrowd.TaskID{Job: id.Job, Stage: id.Stage, Index: st.Levels[level][at]}, reason)
+		pos = int64(at)
+	}
+}
+
 // redoAfter starts the tasks of all stages that read the given one again, in a new round: what they read has changed.
 func (d *Decider) redoAfter(job cloudcrowd.JobID, stage int, reason string) {
 	j := d.State.Jobs[job]
@@ -507,14 +534,8 @@ func (d *Decider) redoAfter(job cloudcrowd.JobID, stage int, reason string) {
 			d.Fail(job, fmt.Sprintf("the list of units of stage %s was wrong and work on it had begun; submit the job again", j.Spec.Stages[i].Name))
 			return
 		}
-		for ti, t := range st.Tasks {
-			id := cloudcrowd.TaskID{Job: job, Stage: int32(i), Index: int32(ti)}
-			d.stop(id, t, "what it read has changed")
-			quorum := max(t.Quorum, 1)
-			if t.Alone {
-				quorum = verify.Replicas(j.Spec.Stages[i].Verify.Confidence, verify.ErrorRate(cloudcrowd.Record{}))
-			}
-			d.emit(Event{TaskReopened: &TaskReopened{Task: id, Quorum: quorum, Redo: true, Reason: reason}})
+		for ti := range st.Tasks {
+			d.redo(cloudcrowd.TaskID{Job: job, Stage: int32(i), Index: int32(ti)}, reason)
 		}
 		d.redoAfter(job, i, reason)
 		if d.State.Jobs[job].State.Ended() {

@@ -47,6 +47,9 @@ func (j *Job) retire(i int, st *Stage, k int) bool {
 	if t.Retired || t.State != cloudcrowd.TaskDone || t.Alone || !j.settledBefore(i) {
 		return false
 	}
+	if t.Level > 0 && (st.State != cloudcrowd.StageDone || st.alone > 0) { // a node of a merge tree reads others of its stage
+		return false
+	}
 	var refused int64
 	compared := !j.Spec.Stages[i].Verify.None && t.copied()
 	for _, a := range t.Attempts {
