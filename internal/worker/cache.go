@@ -212,6 +212,11 @@ func (c *cache) fill(ctx context.Context, e *entry, token string) {
 }
 
 func (c *cache) store(ctx context.Context, s span, token string) (size int64, err error) {
+	return c.keep(s, func(w io.Writer) error { return c.fetch(ctx, s, token, w) })
+}
+
+// keep writes the file of a span, if its bytes are the right ones.
+func (c *cache) keep(s span, write func(io.Writer) error) (size int64, err error) {
 	f, err := os.CreateTemp(c.dir, "new-*")
 	if err != nil {
 		return 0, err
@@ -226,35 +231,47 @@ func (c *cache) store(ctx context.Context, s span, token string) (size int64, er
 		}
 	}()
 	sum := sha256.New()
-	if err := c.fetch(ctx, s, token, io.MultiWriter(f, sum)); err != nil {
+	if err := write(io.MultiWriter(f, sum)); err != nil {
 		return 0, err
 	}
 	if size, err = f.Seek(0, io.SeekCurrent); err != nil {
 		return 0, err
 	}
 	if s.whole() && hex.EncodeToString(sum.Sum(nil)) != string(s.Digest) {
-		return 0, cloudcrowd.Errorf(cloudcrowd.DigestMismatch, "the server sent other bytes than those of blob %s", s.Digest.Short())
+		return 0, cloudcrowd.Errorf(cloudcrowd.DigestMismatch, "these are other bytes than those of blob %s", s.Digest.Short())
 	}
 	if !s.whole() && size != s.Length {
-		return 0, cloudcrowd.Errorf(cloudcrowd.DigestMismatch, "the server sent %d bytes of blob %s instead of %d", size, s.Digest.Short(), s.Length)
+		return 0, cloudcrowd.Errorf(cloudcrowd.DigestMismatch, "%d bytes of blob %s came instead of %d", size, s.Digest.Short(), s.Length)
 	}
 	return size, f.Chmod(0o400) // attempts may hold hard links of it
 }
 
-// adopt takes a file whose digest was just computed into the cache, as another name of the same file: who made it is often asked for what follows from it. It costs
-// nothing but a name; where the system cannot do it, the file is fetched when it is needed.
-func (c *cache) adopt(d cloudcrowd.Digest, size int64, path string) {
+// adopt takes a copy of an attempt's output into the cache: who made it is often asked for what follows from it. It is a copy, and compared with the digest as it is
+// made: the attempt's child may still have the file open, and what other attempts read must not be in its hands. A file that takes more than an eighth of the cache
+// is fetched when it is needed, as is one that cannot be copied.
+func (c *cache) adopt(d cloudcrowd.Digest, path string, size int64) {
 	s := span{Digest: d}
 	c.mu.Lock()
-	defer c.mu.Unlock() // linking takes microseconds
-	if size > c.limit || c.entries[s] != nil {
+	known := c.entries[s] != nil
+	c.mu.Unlock()
+	if known || size > c.limit/8 {
 		return
 	}
-	if os.Link(path, c.path(s)) != nil {
+	size, err := c.keep(s, func(w io.Writer) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(w, f)
+		return err
+	})
+	if err != nil {
 		return
 	}
-	if os.Chmod(c.path(s), 0o400) != nil { // attempts may hold hard links of it
-		_ = os.Remove(c.path(s)) // openCache removes or adopts what stays
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries[s] != nil { // fetched meanwhile; the files are the same
 		return
 	}
 	e := &entry{span: s, size: size, checked: true, ready: make(chan struct{})}

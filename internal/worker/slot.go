@@ -282,7 +282,7 @@ func (s *slot) collect(at *attempt, o *sandbox.Outcome) (cloudcrowd.Result, bool
 		}()
 		if err == nil && r.Outcome == cloudcrowd.Succeeded && a.cfg.Misbehave == "" {
 			for _, f := range r.Outputs[:min(len(r.Outputs), mostAdopted)] {
-				a.cache.adopt(f.Digest, f.SizeBytes, filepath.Join(place, "out", filepath.FromSlash(f.Path)))
+				a.cache.adopt(f.Digest, filepath.Join(place, "out", filepath.FromSlash(f.Path)), f.SizeBytes)
 			}
 		}
 		if err != nil {
