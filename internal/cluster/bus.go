@@ -180,14 +180,6 @@ func (b *Bus) Meet(peers []string) {
 // Address is where other servers reach the embedded server; "" with an external one.
 func (b *Bus) Address() string { return b.address }
 
-// Routes is how many other servers the embedded server is connected to.
-func (b *Bus) Routes() int {
-	if b.embedded == nil {
-		return 0
-	}
-	return b.embedded.NumRoutes()
-}
-
 // Close ends the connection and the embedded server.
 func (b *Bus) Close() {
 	if b.conn != nil {

@@ -90,8 +90,8 @@ func (n *Node) Standing(ctx context.Context) (cloudcrowd.ServerStatus, error) {
 	return sum(parts), errors.Join(errs...)
 }
 
-// Members says how many servers are alive, how many shards there are, and how many of them are served here.
-func (n *Node) Members() (servers, shards, here int) {
+// Members says how many servers are alive, and how many shards are served here.
+func (n *Node) Members() (servers, here int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, h := range n.shards {
@@ -99,7 +99,7 @@ func (n *Node) Members() (servers, shards, here int) {
 			here++
 		}
 	}
-	return max(len(n.live), 1), n.cfg.Shards, here
+	return max(len(n.live), 1), here
 }
 
 // failures are the shards that this server was to serve and cannot, with why.

@@ -187,19 +187,6 @@ func (s *host) Send(w cloudcrowd.WorkerID, d cloudcrowd.Down) error {
 // Kick implements Gate.
 func (s *host) Kick(cloudcrowd.WorkerID, string) {}
 
-// Connected implements Gate.
-func (s *host) Connected(w cloudcrowd.WorkerID) bool {
-	s.r.mu.Lock()
-	m := s.r.workers[w]
-	s.r.mu.Unlock()
-	if m == nil {
-		return false
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.at == s
-}
-
 // gate is a store that answers about servers when it is let.
 type gate struct {
 	store.Store
@@ -438,4 +425,12 @@ func (r *rig) submit(at *host, account cloudcrowd.AccountID, s cloudcrowd.JobSpe
 		r.t.Errorf("job %s of key %s belongs to shard %d, not %d", id, key, store.ShardOf(id, r.shards), want)
 	}
 	return id
+}
+
+// routes is how many other servers the embedded server is connected to.
+func routes(b *Bus) int {
+	if b.embedded == nil {
+		return 0
+	}
+	return b.embedded.NumRoutes()
 }

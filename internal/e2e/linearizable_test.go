@@ -392,6 +392,14 @@ func TestLinearizable(t *testing.T) {
 		c.again()
 	}
 	v := tr.close()
+	v.explained(t)
+	c.balance()
+	c.fsck()
+}
+
+// explained fails the test unless some order of all operations explains their answers, and enough was tried.
+func (v verdict) explained(t *testing.T) {
+	t.Helper()
 	for _, what := range v.wrong {
 		t.Errorf("no order of these operations explains their answers: %s", what)
 	}
@@ -401,8 +409,6 @@ func TestLinearizable(t *testing.T) {
 	if v.parts < 10 || v.operations < 100 {
 		t.Errorf("little was tried: %+v", v)
 	}
-	c.balance()
-	c.fsck()
 }
 
 // The check can fail: what stands between the clients and the server is made to break a promise, in one way each, and is found out.

@@ -122,7 +122,7 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 
 	gauge(figBuild, 1, s.cfg.Version)
 	gauge(figDraining, yes(s.node.Draining()))
-	servers, _, here := s.node.Members()
+	servers, here := s.node.Members()
 	gauge(figServers, float64(servers))
 	gauge(figShards, float64(here))
 	open, admitted := s.gateway.Connections()

@@ -404,13 +404,6 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 	return d
 }
 
-// appetite notes whether work waits that no worker has room for.
-func (m *Manager) appetite(hungry bool) {
-	if m.hungry.Swap(hungry) != hungry {
-		m.cfg.Hungry(hungry)
-	}
-}
-
 // absorb takes what the latest events mean for leases: those that ended are no longer held, and workers are told to stop what is not wanted.
 func (l *loop) absorb(d *lifecycle.Decider) {
 	for _, ev := range d.Events[d.Seen:] {

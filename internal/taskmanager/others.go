@@ -116,3 +116,10 @@ func (m *Manager) Uses() map[cloudcrowd.AccountID]lifecycle.Use {
 	}
 	return nil
 }
+
+// appetite notes whether work waits that no worker has room for.
+func (m *Manager) appetite(hungry bool) {
+	if m.hungry.Swap(hungry) != hungry {
+		m.cfg.Hungry(hungry)
+	}
+}
