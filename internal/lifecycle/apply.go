@@ -47,11 +47,15 @@ func (s *State) Apply(ev Event, at cloudcrowd.Time, out *Out) {
 		s.applyMerged(ev.StageMerged, at)
 	case ev.JobEnded != nil:
 		s.applyJobEnded(ev.JobEnded, at, out)
-	case ev.QuorumLowered != nil:
-		e := ev.QuorumLowered
+	case ev.QuorumSet != nil:
+		e := ev.QuorumSet
 		_, st, t := s.task(e.Task)
-		must(e.Quorum >= 1 && e.Quorum <= t.Quorum, "task %s: quorum %d is not lower than %d", e.Task, e.Quorum, t.Quorum)
-		t.Quorum, t.Start, t.Need = e.Quorum, min(t.Start, e.Quorum), e.Reason
+		must(e.Quorum >= 1 && t.EndedAt == 0, "task %s: quorum %d", e.Task, e.Quorum)
+		t.Start = min(t.Start, e.Quorum)
+		if e.Quorum > t.Quorum {
+			t.Start = e.Quorum
+		}
+		t.Quorum, t.Alone, t.Need = e.Quorum, e.Alone, e.Reason
 		t.refresh()
 		st.note(e.Task.Index)
 	case ev.AttemptCompared != nil:

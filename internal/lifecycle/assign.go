@@ -108,10 +108,7 @@ func (a *assigner) openTasks(src *source) {
 			continue
 		}
 		id := cloudcrowd.TaskID{Job: src.job.ID, Stage: int32(src.stage), Index: ti}
-		for range st.Tasks[ti].Wanted() {
-			if a.turn.full() || !a.serve(src, id, st.Tasks[ti]) {
-				break
-			}
+		for st.Tasks[ti].Wanted() > 0 && !a.turn.full() && a.serve(src, id, st.Tasks[ti]) {
 		}
 	}
 }
@@ -139,7 +136,25 @@ func (a *assigner) serve(src *source, id cloudcrowd.TaskID, t *Task) bool {
 		a.planned--
 		return false
 	}
+	a.reconsider(src, id, t, c.Worker)
 	return a.lease(src, id, t, c, it)
+}
+
+// reconsider decides anew how many results a task needs that was to be believed alone, because of the worker it was given to, when it goes to another one after that did
+// not deliver. Without it a stranger's result would be accepted on somebody else's record.
+func (a *assigner) reconsider(src *source, id cloudcrowd.TaskID, t *Task, w *scheduler.Worker) {
+	v := src.job.Spec.Stages[src.stage].Verify
+	if t.Quorum > 1 || v.None || v.Replicas > 0 {
+		return
+	}
+	for _, at := range t.Attempts {
+		if at.Round == t.Round && (at.State == cloudcrowd.AttemptLeased || at.State == cloudcrowd.AttemptReported) {
+			return // a second copy, for which a worker was chosen that is believed alone, too
+		}
+	}
+	if need := verify.ForTask(v, a.d.Record(w.ID), a.believed(w, src.job), a.d.Rand.Float64()); need.Quorum != t.Quorum || need.Alone != t.Alone {
+		a.d.emit(Event{QuorumSet: &QuorumSet{Task: id, Quorum: need.Quorum, Alone: need.Alone, Reason: need.Why}})
+	}
 }
 
 // failedEverywhere reports whether the program failed on every worker that takes work, at least one.
@@ -301,7 +316,7 @@ func (a *assigner) settleForLess(j *Job, i int, id cloudcrowd.TaskID, t *Task) {
 		}
 	}
 	if votes == 1 && own {
-		a.d.emit(Event{QuorumLowered: &QuorumLowered{Task: id, Quorum: 1, Reason: "nobody else is connected who could check it, and its worker belongs to the requester or the operator"}})
+		a.d.emit(Event{QuorumSet: &QuorumSet{Task: id, Quorum: 1, Reason: "nobody else is connected who could check it, and its worker belongs to the requester or the operator"}})
 		a.d.settle(id)
 	}
 }

@@ -48,7 +48,7 @@ func sample() []Event {
 		{StageMerged: &StageMerged{Job: job, Stage: 1, Outputs: files, Redo: true}},
 		{JobEnded: &JobEnded{Job: job, State: cloudcrowd.JobDone, Reason: "r", Hold: cloudcrowd.HoldVoided}},
 		{CreditsIssued: &CreditsIssued{To: "ada", Amount: 5, By: "admin", Note: "n", Key: "k"}},
-		{QuorumLowered: &QuorumLowered{Task: task, Quorum: 1, Reason: "r"}},
+		{QuorumSet: &QuorumSet{Task: task, Quorum: 1, Reason: "r", Alone: true}},
 		{AttemptCompared: &AttemptCompared{ID: attempt, Digest: digest}},
 		{HalfLifeSet: &HalfLifeSet{HalfLife: 1800e9}},
 	}

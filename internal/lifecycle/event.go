@@ -19,7 +19,7 @@ type Event struct {
 	StageMerged     *StageMerged     `cbor:"10,keyasint,omitempty"`
 	JobEnded        *JobEnded        `cbor:"11,keyasint,omitempty"`
 	CreditsIssued   *CreditsIssued   `cbor:"12,keyasint,omitempty"`
-	QuorumLowered   *QuorumLowered   `cbor:"13,keyasint,omitempty"`
+	QuorumSet       *QuorumSet       `cbor:"13,keyasint,omitempty"`
 	AttemptCompared *AttemptCompared `cbor:"14,keyasint,omitempty"`
 	HalfLifeSet     *HalfLifeSet     `cbor:"15,keyasint,omitempty"`
 }
@@ -142,11 +142,12 @@ type CreditsIssued struct {
 	Key    string               `cbor:"5,keyasint,omitempty"`
 }
 
-// QuorumLowered: fewer agreeing results suffice than was decided when the task was cut.
-type QuorumLowered struct {
+// QuorumSet: another number of agreeing results is needed than was decided when the task was cut, or the only one needed is owed and not paid until the job ends.
+type QuorumSet struct {
 	Task   cloudcrowd.TaskID `cbor:"1,keyasint"`
 	Quorum int               `cbor:"2,keyasint"`
 	Reason string            `cbor:"3,keyasint,omitempty"`
+	Alone  bool              `cbor:"4,keyasint,omitempty"`
 }
 
 // AttemptCompared: the result of an attempt that lost to the other copy of its task came in after all, and was held against the accepted one.

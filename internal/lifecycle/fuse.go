@@ -87,7 +87,7 @@ func (a *assigner) follow(src *source, k int64) {
 		if a.turn.full() || !a.holds(j, i, k, c) || !a.affordable(j, i, it.CoreSeconds) {
 			return
 		}
-		need := verify.ForTask(spec.Verify, a.d.State.Record(c.Worker.ID), a.believed(c.Worker, j), a.d.Rand.Float64())
+		need := verify.ForTask(spec.Verify, a.d.Record(c.Worker.ID), a.believed(c.Worker, j), a.d.Rand.Float64())
 		a.d.emit(Event{TaskCarved: &TaskCarved{Task: id, Unit: u, Quorum: need.Quorum, Start: need.Start, Alone: need.Alone, Need: need.Why}})
 		a.lease(src, id, st.Tasks[k], c, it)
 	default:
@@ -96,7 +96,11 @@ func (a *assigner) follow(src *source, k int64) {
 			it := a.d.item(j, i, t)
 			it.Rank = src.rank
 			c := a.field.Place(it)
-			if a.turn.full() || !j.Sourced(i, t) || !a.holds(j, i, k, c) || !a.lease(src, id, t, c, it) {
+			if a.turn.full() || !j.Sourced(i, t) || !a.holds(j, i, k, c) {
+				return
+			}
+			a.reconsider(src, id, t, c.Worker)
+			if !a.lease(src, id, t, c, it) {
 				return
 			}
 		}

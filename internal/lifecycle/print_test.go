@@ -101,8 +101,12 @@ func (w *world) line(ev Event) string {
 			word = "redone"
 		}
 		return fmt.Sprintf("reopened %s to be %s, quorum %d: %s", w.taskName(e.Task), word, e.Quorum, e.Reason)
-	case ev.QuorumLowered != nil:
-		return fmt.Sprintf("lowered %s to quorum %d: %s", w.taskName(ev.QuorumLowered.Task), ev.QuorumLowered.Quorum, ev.QuorumLowered.Reason)
+	case ev.QuorumSet != nil:
+		alone := ""
+		if ev.QuorumSet.Alone {
+			alone = " alone"
+		}
+		return fmt.Sprintf("set %s to quorum %d%s: %s", w.taskName(ev.QuorumSet.Task), ev.QuorumSet.Quorum, alone, ev.QuorumSet.Reason)
 	case ev.AttemptCompared != nil:
 		e := ev.AttemptCompared
 		_, _, _, a := w.state.Find(e.ID)

@@ -214,8 +214,8 @@ func (w *world) standing(ev Event) map[string]string {
 		id = ev.TaskReopened.Task.Job
 	case ev.AttemptCompared != nil:
 		id = ev.AttemptCompared.ID.Task.Job
-	case ev.QuorumLowered != nil:
-		id = ev.QuorumLowered.Task.Job
+	case ev.QuorumSet != nil:
+		id = ev.QuorumSet.Task.Job
 	case ev.StageMerged != nil:
 		id = ev.StageMerged.Job
 	case ev.JobEnded != nil:

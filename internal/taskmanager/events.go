@@ -57,8 +57,8 @@ func subject(ev lifecycle.Event) (id cloudcrowd.AttemptID, stage bool) {
 		return ofTask(ev.TaskReopened.Task, 0)
 	case ev.AttemptCompared != nil:
 		return ev.AttemptCompared.ID, true
-	case ev.QuorumLowered != nil:
-		return ofTask(ev.QuorumLowered.Task, 0)
+	case ev.QuorumSet != nil:
+		return ofTask(ev.QuorumSet.Task, 0)
 	case ev.StageMerged != nil:
 		return ofTask(cloudcrowd.TaskID{Job: ev.StageMerged.Job, Stage: ev.StageMerged.Stage}, 0)
 	case ev.JobEnded != nil:
@@ -117,8 +117,8 @@ func (m *Manager) predicate(f *fact) (kind, text string) {
 		return "task.failed", ev.TaskFailed.Reason
 	case ev.TaskReopened != nil:
 		return "task.reopened", ev.TaskReopened.Reason
-	case ev.QuorumLowered != nil:
-		return "task.quorum", "needs fewer results: " + ev.QuorumLowered.Reason
+	case ev.QuorumSet != nil:
+		return "task.quorum", fmt.Sprintf("needs %s now: %s", plural(int64(ev.QuorumSet.Quorum), "result", "results that agree"), ev.QuorumSet.Reason)
 	case ev.StageMerged != nil:
 		return "stage.merged", "was merged"
 	case ev.JobEnded != nil:
