@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 
@@ -19,6 +20,27 @@ func (p Page) Size() int {
 		return DefaultLimit
 	}
 	return min(p.Limit, MaximumLimit)
+}
+
+// TaskList is the name of the lists of a job's tasks, for cursors. Their key is a Position, in every implementation: a list may begin with tasks that are not in a
+// store yet, and go on there.
+const TaskList = "tasks"
+
+// Position is where a task or an attempt stands in its job.
+type Position struct {
+	Stage int32 `json:"s"`
+	Index int32 `json:"i"`
+	N     int32 `json:"n,omitempty"` // of the attempt; 0 for the task
+}
+
+// PositionOf is an attempt's position; that of its task with N 0.
+func PositionOf(id cloudcrowd.AttemptID) Position {
+	return Position{id.Task.Stage, id.Task.Index, id.N}
+}
+
+// Compare orders positions by stage, index and number.
+func (p Position) Compare(o Position) int {
+	return cmp.Or(cmp.Compare(p.Stage, o.Stage), cmp.Compare(p.Index, o.Index), cmp.Compare(p.N, o.N))
 }
 
 // EncodeCursor makes the opaque cursor of a list: the list's name and the key of the last item given out, so that items inserted or removed

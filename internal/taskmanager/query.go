@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -140,7 +139,7 @@ func matches(j *lifecycle.Job, f store.JobFilter) bool {
 	return text == "" || strings.Contains(strings.ToLower(j.Spec.Name), text) || strings.Contains(string(j.ID), text)
 }
 
-// Tasks implements api.Backend. The cursor is "stage-index" of the next task.
+// Tasks implements api.Backend.
 func (m *Manager) Tasks(ctx context.Context, id cloudcrowd.JobID, stage string, state cloudcrowd.TaskState, p store.Page) ([]cloudcrowd.Task, string, error) {
 	limit := clampLimit(p.Limit)
 	var list []cloudcrowd.Task
@@ -162,17 +161,22 @@ func (m *Manager) Tasks(ctx context.Context, id cloudcrowd.JobID, stage string, 
 				return
 			}
 		}
-		from := parseCursor(p.Cursor)
+		var after store.Position
+		more, err := store.DecodeCursor(store.TaskList, p.Cursor, &after)
+		if err != nil {
+			failure = err
+			return
+		}
 		for si, st := range j.Stages {
-			if only >= 0 && si != only || si < from[0] {
+			if only >= 0 && si != only || more && si < int(after.Stage) {
 				continue
 			}
 			for ti, t := range st.Tasks {
-				if si == from[0] && ti < from[1] || state != "" && t.State != state {
+				if more && si == int(after.Stage) && ti <= int(after.Index) || state != "" && t.State != state {
 					continue
 				}
 				if len(list) == limit {
-					next = fmt.Sprintf("%d-%d", si, ti)
+					next = store.EncodeCursor(store.TaskList, store.PositionOf(cloudcrowd.AttemptID{Task: list[limit-1].ID}))
 					return
 				}
 				v := cloudcrowd.Task{ID: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: int32(ti)}}
@@ -209,18 +213,32 @@ func (m *Manager) pastTasks(ctx context.Context, id cloudcrowd.JobID, stage stri
 			return nil, "", cloudcrowd.Errorf(cloudcrowd.NotFound, "job %s has no stage %q", id, stage)
 		}
 	}
-	rows, next, err := m.cfg.Store.Tasks(ctx, id, number, p)
-	if err != nil {
-		return nil, "", err
+	limit := clampLimit(p.Limit)
+	if p.Limit = limit; state != "" {
+		p.Limit = store.MaximumLimit // most often few of them are
 	}
-	ids := make([]cloudcrowd.TaskID, 0, len(rows))
-	for _, t := range rows {
-		if state == "" || t.State == state {
+	var ids []cloudcrowd.TaskID
+	for {
+		rows, next, err := m.cfg.Store.Tasks(ctx, id, number, p)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, t := range rows {
+			if state != "" && t.State != state {
+				continue
+			}
+			if len(ids) == limit { // there is another page
+				next = store.EncodeCursor(store.TaskList, store.PositionOf(cloudcrowd.AttemptID{Task: ids[limit-1]}))
+				break
+			}
 			ids = append(ids, t.ID)
 		}
+		if next == "" || len(ids) == limit {
+			list, err := m.cfg.Store.WholeTasks(ctx, ids)
+			return list, next, err
+		}
+		p.Cursor = next
 	}
-	list, err := m.cfg.Store.WholeTasks(ctx, ids)
-	return list, next, err
 }
 
 func firstError(errs ...error) error {
@@ -230,13 +248,6 @@ func firstError(errs ...error) error {
 		}
 	}
 	return nil
-}
-
-func parseCursor(c string) (at [2]int) {
-	a, b, _ := strings.Cut(c, "-")
-	at[0], _ = strconv.Atoi(a)
-	at[1], _ = strconv.Atoi(b)
-	return at
 }
 
 // Task implements api.Backend.

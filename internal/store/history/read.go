@@ -80,24 +80,9 @@ func (r *Reader) open(ctx context.Context, h Held) (*Segment, error) {
 	return known.seg, nil
 }
 
-// position is where an item stands in a job: the cursor of the lists by index.
-type position struct {
-	Stage int32 `json:"s"`
-	Index int32 `json:"i"`
-	N     int32 `json:"n,omitempty"`
-}
-
-func positionOf(id cloudcrowd.AttemptID) position {
-	return position{id.Task.Stage, id.Task.Index, id.N}
-}
-
-func (p position) compare(o position) int {
-	return cmp.Or(cmp.Compare(p.Stage, o.Stage), cmp.Compare(p.Index, o.Index), cmp.Compare(p.N, o.N))
-}
-
 // Tasks lists a job's tasks by stage and index; stage -1 means all stages.
 func (r *Reader) Tasks(ctx context.Context, job cloudcrowd.JobID, stage int32, p store.Page) ([]cloudcrowd.Task, string, error) {
-	return inOrder(ctx, r, job, stage, p, "tasks", tasks, func(s *Segment) []cloudcrowd.Task { return s.Tasks }, taskID)
+	return inOrder(ctx, r, job, stage, p, store.TaskList, tasks, func(s *Segment) []cloudcrowd.Task { return s.Tasks }, taskID)
 }
 
 // JobAttempts lists a job's attempts by task and number.
@@ -107,12 +92,12 @@ func (r *Reader) JobAttempts(ctx context.Context, job cloudcrowd.JobID, p store.
 
 // inOrder reads a page by index: block after block, until the page is full and its last block is done.
 func inOrder[T any](ctx context.Context, r *Reader, job cloudcrowd.JobID, stage int32, p store.Page, name string, want part, items func(*Segment) []T, id func(*T) cloudcrowd.AttemptID) ([]T, string, error) {
-	var after position
+	var after store.Position
 	more, err := store.DecodeCursor(name, p.Cursor, &after)
 	if err != nil {
 		return nil, "", err
 	}
-	found := page[T, position]{size: p.Size() + 1, compare: position.compare}
+	found := page[T, store.Position]{size: p.Size() + 1, compare: store.Position.Compare}
 	from := Place{Job: job, Stage: max(stage, 0), Block: -1 << (31 - blockBits)}
 	if more && after.Stage >= from.Stage {
 		from = PlaceOf(cloudcrowd.TaskID{Job: job, Stage: after.Stage, Index: after.Index})
@@ -130,8 +115,8 @@ func inOrder[T any](ctx context.Context, r *Reader, job cloudcrowd.JobID, stage 
 		}
 		list := items(seg)
 		for i := range list {
-			at := positionOf(id(&list[i]))
-			if !more || at.compare(after) > 0 {
+			at := store.PositionOf(id(&list[i]))
+			if !more || at.Compare(after) > 0 {
 				found.add(at, id(&list[i]), s.Key, &list[i])
 			}
 		}

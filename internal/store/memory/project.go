@@ -132,7 +132,7 @@ func (s *Store) Tasks(ctx context.Context, job cloudcrowd.JobID, stage int32, p 
 	if err != nil {
 		return nil, "", err
 	}
-	return page(list, p, "tasks", func(t cloudcrowd.Task) cloudcrowd.AttemptID { return cloudcrowd.AttemptID{Task: t.ID} }, compareAttempts)
+	return page(list, p, store.TaskList, func(t cloudcrowd.Task) store.Position { return store.PositionOf(cloudcrowd.AttemptID{Task: t.ID}) }, store.Position.Compare)
 }
 
 // Task implements store.Projections.
