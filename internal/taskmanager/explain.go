@@ -76,7 +76,7 @@ func (l *loop) explainJob(j *lifecycle.Job) []string {
 	if j.Deadline > 0 {
 		list = append(list, fmt.Sprintf("Its deadline is in %.0f s.", float64(j.Deadline-l.now())/1e6))
 	}
-	return append(list, notes(l.m, j)...)
+	return append(list, notes(l.m, j, l)...)
 }
 
 // standingLines puts a job's standing into words.

@@ -33,7 +33,8 @@ type loop struct {
 	held      map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held // leases by worker, connected or not
 	out       map[cloudcrowd.WorkerID]*cloudcrowd.Down                         // to be sent after the commit
 	leased    []cloudcrowd.AttemptID
-	inFlight  map[work]bool // input-output jobs under way
+	inFlight  map[work]bool   // input-output jobs under way
+	undone    map[work]undone // those that failed and are tried again
 	project   *projector
 	readOnly  string          // why nothing can be committed; "" if all is well
 	troubled  cloudcrowd.Time // when a commit last failed
@@ -59,7 +60,7 @@ type loop struct {
 }
 
 func newLoop(ctx context.Context, m *Manager) (*loop, error) {
-	l := &loop{m: m, sessions: map[cloudcrowd.WorkerID]*session{}, inFlight: map[work]bool{}, out: map[cloudcrowd.WorkerID]*cloudcrowd.Down{}}
+	l := &loop{m: m, sessions: map[cloudcrowd.WorkerID]*session{}, inFlight: map[work]bool{}, undone: map[work]undone{}, out: map[cloudcrowd.WorkerID]*cloudcrowd.Down{}}
 	head, err := m.cfg.Take(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("taking over shard %d: %w", m.cfg.Shard, err)

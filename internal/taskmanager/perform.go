@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
@@ -30,6 +32,18 @@ type work struct {
 	stage int32
 }
 
+// undone is work that failed for a reason that may pass, such as a full disk.
+type undone struct {
+	reason string // for the requester, without what is the server's alone
+	tries  int
+	next   cloudcrowd.Time // it is tried again from then on
+}
+
+const (
+	retryFirst = cloudcrowd.Time(250_000) // pause after a failure, doubled by each further one
+	retryLast  = cloudcrowd.Time(30e6)    // and at most
+)
+
 // performEvery is how often all jobs are looked at for what could not be done before; others than those something has happened to have nothing new.
 const performEvery = cloudcrowd.Time(250_000)
 
@@ -40,6 +54,10 @@ func (l *loop) performAll(at cloudcrowd.Time, events []lifecycle.Event) {
 		for _, id := range l.st.Running() {
 			l.performJob(id)
 		}
+		maps.DeleteFunc(l.undone, func(w work, _ undone) bool {
+			j := l.st.Jobs[w.job]
+			return j == nil || j.State.Ended()
+		})
 		return
 	}
 	var last cloudcrowd.JobID
@@ -61,16 +79,19 @@ func (l *loop) performJob(id cloudcrowd.JobID) {
 		case cloudcrowd.StagePreparing:
 			l.perform(work{job: id, stage: int32(i)}, l.indexing(j, i))
 		case cloudcrowd.StageMerging:
-			if w := (work{job: id, stage: int32(i)}); !l.inFlight[w] { // digesting all parts costs something: only where it is used
+			if w := (work{job: id, stage: int32(i)}); l.due(w) { // digesting all parts costs something: only where it is used
 				l.perform(w, l.merging(j, i, l.st.MergeBasis(id, int32(i))))
 			}
 		}
 	}
 }
 
+// due reports whether a piece of work may be begun: it is not under way, and has not failed just now.
+func (l *loop) due(w work) bool { return !l.inFlight[w] && l.undone[w].next <= l.clock }
+
 // perform runs make beside the loop unless it is running, and queues the decision it returns.
 func (l *loop) perform(w work, make func(ctx context.Context) (func(*lifecycle.Decider), error)) {
-	if make == nil || l.inFlight[w] {
+	if make == nil || !l.due(w) {
 		return
 	}
 	l.inFlight[w] = true
@@ -79,22 +100,34 @@ func (l *loop) perform(w work, make func(ctx context.Context) (func(*lifecycle.D
 		decide, err := make(context.Background())
 		done := command{decide: func(l *loop, d *lifecycle.Decider) error {
 			delete(l.inFlight, w)
+			before := l.undone[w]
+			delete(l.undone, w)
 			switch {
 			case err == nil:
 				decide(d)
 			case cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable:
+				m.log.Warn("a stage cannot be prepared", "job", w.job, "stage", w.stage, "err", err)
 				d.Fail(w.job, reason(err))
+			default:
+				pause := min(retryFirst<<min(before.tries, 10), retryLast)
+				m.log.Warn("a stage cannot be prepared now", "job", w.job, "stage", w.stage, "again_in", time.Duration(pause)*time.Microsecond, "err", err)
+				l.undone[w] = undone{reason: passing(err), tries: before.tries + 1, next: d.At + pause}
 			}
 			return nil
 		}}
-		if err != nil {
-			m.log.Warn("preparing a stage", "job", w.job, "stage", w.stage, "err", err)
-		}
 		select {
 		case m.queue <- done:
 		case <-m.closed:
 		}
 	})
+}
+
+// passing is what a requester is told of trouble that may pass: what is wrong, without the paths and addresses of this server.
+func passing(err error) string {
+	if e, ok := errors.AsType[*cloudcrowd.Error](err); ok {
+		return e.Msg
+	}
+	return "something it needs cannot be reached"
 }
 
 // reason is what a job that fails by err tells its requester: what is wrong and, where that is known, what to do.

@@ -29,7 +29,7 @@ func (m *Manager) name(w cloudcrowd.WorkerID) string {
 
 // jobView draws a job from memory. l adds what only the loop knows; nil leaves it out.
 func jobView(m *Manager, st *lifecycle.State, j *lifecycle.Job, now cloudcrowd.Time, l *loop) cloudcrowd.Job {
-	v := cloudcrowd.Job{JobSummary: summary(j, now, l), Spec: j.Spec, Notes: notes(m, j)}
+	v := cloudcrowd.Job{JobSummary: summary(j, now, l), Spec: j.Spec, Notes: notes(m, j, l)}
 	for w, p := range j.Workers {
 		v.Workers = append(v.Workers, cloudcrowd.JobWorker{Worker: w, Name: m.name(w), Owner: p.Owner, Attempts: p.Attempts, Accepted: p.Accepted,
 			Refused: p.Refused, Failed: p.Failed, Earned: p.Earned, CPUSeconds: p.CPUSeconds})
@@ -161,8 +161,16 @@ func kindOf(spec *cloudcrowd.Stage) string {
 }
 
 // notes are the job's history in plain sentences.
-func notes(m *Manager, j *lifecycle.Job) []string {
+func notes(m *Manager, j *lifecycle.Job, l *loop) []string {
 	var list []string
+	if l != nil && len(l.undone) > 0 && !j.State.Ended() {
+		for i := range j.Stages {
+			if u, ok := l.undone[work{job: j.ID, stage: int32(i)}]; ok {
+				list = append(list, fmt.Sprintf("The server cannot prepare or merge stage %s at present: %s. It was tried %s, and is tried again until it works.",
+					j.Spec.Stages[i].Name, u.reason, plural(int64(u.tries), "time", "times")))
+			}
+		}
+	}
 	for _, w := range sortedWorkers(j.Workers) {
 		p := j.Workers[w]
 		if p.Refused > 0 {
