@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -67,6 +68,9 @@ func New(o Options) (*Client, error) {
 	}
 	if err := link.CheckPin(o.Pin); err != nil {
 		return nil, err
+	}
+	if o.Token = strings.TrimSpace(o.Token); strings.ContainsFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, cloudcrowd.Fieldf("token", "a token has neither spaces nor line breaks").WithHint("copy it, or the admin link it is in, once more")
 	}
 	if o.UserAgent == "" {
 		o.UserAgent = "cloudcrowd-client"

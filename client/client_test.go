@@ -37,6 +37,16 @@ func TestCheckURL(t *testing.T) {
 	}
 }
 
+// A token that was copied with more than itself is refused before it is sent.
+func TestToken(t *testing.T) {
+	t.Parallel()
+	for token, ok := range map[string]bool{"": true, "cc_abc": true, "cc_abc\n": true, "cc_abc\ncc_def": false, "cc_abc cc_def": false, "cc_ä": false} {
+		if _, err := New(Options{URL: "http://127.0.0.1", Token: token}); (err == nil) != ok || !ok && cloudcrowd.CodeOf(err) != cloudcrowd.Invalid {
+			t.Errorf("%q: %v", token, err)
+		}
+	}
+}
+
 // flaky answers 503 and broken connections before it works. sent gives what it was sent so far: each request's idempotency key and body.
 func flaky(t *testing.T, failures int32) (s *httptest.Server, calls *atomic.Int32, sent func() []string) {
 	var mu sync.Mutex // one connection's handler is not ordered before the next one's
