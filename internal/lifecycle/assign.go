@@ -440,7 +440,29 @@ func (d *Decider) item(j *Job, i int, t *Task) scheduler.Item {
 		Blobs: j.blobs(i, t.Unit, t.Level), Excluded: d.barred(j, i, t, false)}
 }
 
-// barred says why a worker may not have an attempt of a task (nil: of a new one). lenient lets workers try again where the task was lost, broken or handed back before.
+const (
+	againFirst = cloudcrowd.Time(1e6)   // how long a worker on which an attempt was lost, broken or handed back does not get the same task again; doubled each time
+	againLast  = cloudcrowd.Time(300e6) // and at most
+)
+
+// mayAgain reports whether a worker may try a task again that was lost, broken or handed back there: the more often that was, the later. A single worker that breaks
+// all it is given would otherwise use up a job's tries within seconds. The first time it is handed back does not count: a worker that starts anew does so.
+func (t *Task) mayAgain(w cloudcrowd.WorkerID, now cloudcrowd.Time) bool {
+	pause, last, returned := cloudcrowd.Time(0), cloudcrowd.Time(0), false
+	for _, a := range t.Attempts {
+		switch {
+		case a.Worker != w:
+		case a.State == cloudcrowd.AttemptReturned && !returned:
+			returned = true
+		case a.State == cloudcrowd.AttemptFailed || a.State == cloudcrowd.AttemptLost || a.State == cloudcrowd.AttemptReturned:
+			pause, last = min(max(2*pause, againFirst), againLast), a.EndedAt
+		}
+	}
+	return now-last >= pause
+}
+
+// barred says why a worker may not have an attempt of a task (nil: of a new one). lenient lets workers try again, after a while, where the task was lost, broken or handed
+// back before.
 func (d *Decider) barred(j *Job, i int, t *Task, lenient bool) func(*scheduler.Worker) string {
 	unverified := j.Spec.Stages[i].Verify.None
 	return func(w *scheduler.Worker) string {
@@ -464,15 +486,15 @@ func (d *Decider) barred(j *Job, i int, t *Task, lenient bool) func(*scheduler.W
 				}
 			case cloudcrowd.AttemptFailed:
 				fault := a.Result != nil && a.Result.Outcome.ProgramFault()
-				if a.Worker == w.ID && (fault || !lenient) {
+				if a.Worker == w.ID && (fault || !lenient || !t.mayAgain(w.ID, d.At)) {
 					return "failed it before"
 				}
 			case cloudcrowd.AttemptLost:
-				if a.Worker == w.ID && !lenient {
+				if a.Worker == w.ID && (!lenient || !t.mayAgain(w.ID, d.At)) {
 					return "lost it before"
 				}
 			case cloudcrowd.AttemptReturned:
-				if a.Worker == w.ID && !lenient {
+				if a.Worker == w.ID && (!lenient || !t.mayAgain(w.ID, d.At)) {
 					return "handed it back before"
 				}
 			case cloudcrowd.AttemptRefused:
