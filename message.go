@@ -27,6 +27,7 @@ type Beat struct {
 	Session     string
 	Holding     []Progress
 	Want        int      // further leases it can take now
+	Unable      string   `json:",omitempty"` // why it takes none now, however little it holds ("its disk is full"); empty if it does
 	Cached      []Digest // newly cached since the last message
 	CachedBytes int64
 }

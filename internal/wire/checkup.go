@@ -52,6 +52,7 @@ func (c *checker) beat(b *cloudcrowd.Beat) {
 		c.real("beat.holding.elapsed", p.Elapsed, anySeconds)
 	}
 	c.amount("beat.want", int64(b.Want), 1<<20)
+	c.line("beat.unable", b.Unable, MaxReason)
 	c.digests("beat.cached", b.Cached)
 	c.amount("beat.cached_bytes", b.CachedBytes, anySize)
 }

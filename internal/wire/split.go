@@ -27,7 +27,7 @@ func appendUp(frames [][]byte, u *cloudcrowd.Up) ([][]byte, error) {
 		h := len(u.Returned) / 2
 		first.Returned, second.Returned = u.Returned[:h], u.Returned[h:]
 	case u.Beat != nil && len(u.Beat.Holding) > 1:
-		a, b := *u.Beat, cloudcrowd.Beat{Session: u.Beat.Session, Want: u.Beat.Want, CachedBytes: u.Beat.CachedBytes}
+		a, b := *u.Beat, cloudcrowd.Beat{Session: u.Beat.Session, Want: u.Beat.Want, Unable: u.Beat.Unable, CachedBytes: u.Beat.CachedBytes}
 		h := len(a.Holding) / 2
 		a.Holding, b.Holding = u.Beat.Holding[:h], u.Beat.Holding[h:]
 		first.Beat, second.Beat = &a, &b

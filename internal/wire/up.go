@@ -46,7 +46,7 @@ func EncodeUp(u *cloudcrowd.Up) ([]byte, error) {
 		}
 	}
 	if b := u.Beat; b != nil {
-		m.Beat = &pb.Beat{Session: b.Session, Want: uint32(b.Want), Cached: rawAll(b.Cached), CachedBytes: uint64(b.CachedBytes)}
+		m.Beat = &pb.Beat{Session: b.Session, Want: uint32(b.Want), Unable: b.Unable, Cached: rawAll(b.Cached), CachedBytes: uint64(b.CachedBytes)}
 		for i := range b.Holding {
 			p := &b.Holding[i]
 			m.Beat.Holding = append(m.Beat.Holding, &pb.Progress{
@@ -152,7 +152,7 @@ func decodeHello(jobs []string, m *pb.Hello) (*cloudcrowd.Hello, error) {
 }
 
 func decodeBeat(jobs []string, m *pb.Beat) (*cloudcrowd.Beat, error) {
-	b := &cloudcrowd.Beat{Session: m.Session, Want: int(m.Want), CachedBytes: int64(m.CachedBytes)}
+	b := &cloudcrowd.Beat{Session: m.Session, Want: int(m.Want), Unable: m.Unable, CachedBytes: int64(m.CachedBytes)}
 	var err error
 	if b.Cached, err = digests("beat.cached", m.Cached); err != nil {
 		return nil, err

@@ -45,7 +45,7 @@ func exampleUp() cloudcrowd.Up {
 		Beat: &cloudcrowd.Beat{
 			Session: "s-1",
 			Holding: []cloudcrowd.Progress{{Attempt: attemptID(jobB, 2, 3, 4), Running: true, Fraction: 0.5, Elapsed: 1.5}},
-			Want:    7, Cached: []cloudcrowd.Digest{digestOf("ef")}, CachedBytes: 456,
+			Want:    7, Unable: "its disk is full", Cached: []cloudcrowd.Digest{digestOf("ef")}, CachedBytes: 456,
 		},
 		Reports: []cloudcrowd.Report{
 			{Attempt: attemptID(jobA, 0, 0, 1), Result: cloudcrowd.Result{

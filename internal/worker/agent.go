@@ -58,7 +58,7 @@ type Agent struct {
 	left      bool // the server was told
 	stopping  bool // running attempts are being stopped; they are handed back
 	ended     bool
-	diskFull  string // why no new work is taken
+	unable    string // why no new work is taken, for the server: its disk is full, or its folder is gone
 
 	events    sync.Mutex
 	wake      chan struct{} // the sender has something to look at

@@ -71,7 +71,7 @@ func (a *Agent) accept(ctx context.Context, l cloudcrowd.Lease) {
 	if a.held[id] != nil || a.done[id] != nil {
 		return
 	}
-	if a.draining || a.ended || a.diskFull != "" || len(a.held) >= mostHeld+8*a.cfg.Slots {
+	if a.draining || a.ended || a.unable != "" || len(a.held) >= mostHeld+8*a.cfg.Slots {
 		a.returned = append(a.returned, id)
 		a.beat = true
 		return

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"os"
 	"runtime"
 	"time"
 
@@ -110,18 +111,21 @@ func (a *Agent) say(conn *nats.Conn, up cloudcrowd.Up) bool {
 // heartbeat looks after what only time reveals.
 func (a *Agent) heartbeat(now time.Time) {
 	free := freeDisk(a.cfg.DataDir)
+	_, gone := os.Stat(a.cache.dir)
 	a.mu.Lock()
 	a.beat = true
-	if a.diskFull != "" && (free < 0 || free > 2*lowDisk) {
-		a.diskFull = ""
+	if a.unable != "" && gone == nil && (free < 0 || free > 2*lowDisk) {
+		a.unable = ""
 	}
 	if a.connected && !a.welcomed && !a.greet && now.Sub(a.greeted) > max(greetPause, 3*seconds(a.welcome.HeartbeatSeconds)) {
 		a.greet = true // Hello, or the answer to it, was lost
 	}
 	a.repeat(max(resendAfter, 3*seconds(a.welcome.HeartbeatSeconds)))
-	low := free >= 0 && free < lowDisk && a.diskFull == ""
+	low := free >= 0 && free < lowDisk && a.unable == ""
 	a.mu.Unlock()
-	if low {
+	if gone != nil {
+		a.stopTaking("its data folder is gone", "the data folder cannot be used ("+gone.Error()+")")
+	} else if low {
 		a.cache.trim()
 		if freeDisk(a.cfg.DataDir) < lowDisk {
 			a.noteFullDisk(errLowDisk)
@@ -226,7 +230,7 @@ func (a *Agent) newBeat(now time.Time) *cloudcrowd.Beat {
 			b.Holding = append(b.Holding, cloudcrowd.Progress{Attempt: id})
 		}
 	}
-	if !a.draining && a.diskFull == "" {
+	if b.Unable = a.unable; !a.draining && a.unable == "" {
 		b.Want = max(a.cfg.Slots+a.pace.beyond(now, a.welcome.Ahead)-len(a.held), 0)
 	}
 	b.Cached, b.CachedBytes = a.cache.news(wire.MaxCached)

@@ -104,7 +104,7 @@ func (a *Agent) finish(at *attempt, result cloudcrowd.Result, folder bool, memor
 		drop = true // the lease expires, or the next start hands it back by not holding it
 	}
 	delete(a.held, id)
-	a.beat = a.pace.note(time.Now(), a.welcome.Ahead) || a.beat || a.diskFull != "" // with a full disk the server must not take the freed place for an offer
+	a.beat = a.pace.note(time.Now(), a.welcome.Ahead) || a.beat || a.unable != "" // with a full disk the server must not take the freed place for an offer
 	if !drop {
 		a.finished++
 		f := &finished{spooled: spooled{Report: cloudcrowd.Report{Attempt: id, Result: result}, Upload: at.lease.Upload, Folder: folder}, seconds: result.Usage.WallSeconds}

@@ -99,13 +99,18 @@ func (a *Agent) unacknowledged() []spooled {
 
 // noteFullDisk stops taking work until the heartbeat finds space again.
 func (a *Agent) noteFullDisk(err error) {
+	a.stopTaking("its disk is full", "the disk cannot be written ("+err.Error()+")")
+}
+
+// stopTaking takes no new work until the heartbeat finds that it can be done: why is for the server, problem for whoever runs the worker.
+func (a *Agent) stopTaking(why, problem string) {
 	a.mu.Lock()
-	first := a.diskFull == ""
-	a.diskFull = "the disk is full: " + err.Error()
+	first := a.unable == ""
+	a.unable = why
 	a.beat = true
 	a.mu.Unlock()
 	poke(a.wake)
 	if first {
-		a.event(Event{Kind: Problem, Text: "the disk cannot be written (" + err.Error() + "); no new work is taken until it can"})
+		a.event(Event{Kind: Problem, Text: problem + "; no new work is taken until it can"})
 	}
 }

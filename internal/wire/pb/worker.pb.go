@@ -413,6 +413,7 @@ type Beat struct {
 	Want          uint32                 `protobuf:"varint,3,opt,name=want,proto3" json:"want,omitempty"`
 	Cached        []byte                 `protobuf:"bytes,4,opt,name=cached,proto3" json:"cached,omitempty"` // SHA-256 digests, 32 bytes each
 	CachedBytes   uint64                 `protobuf:"varint,5,opt,name=cached_bytes,json=cachedBytes,proto3" json:"cached_bytes,omitempty"`
+	Unable        string                 `protobuf:"bytes,6,opt,name=unable,proto3" json:"unable,omitempty"` // why it takes no work now, however little it has; empty if it does
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -480,6 +481,13 @@ func (x *Beat) GetCachedBytes() uint64 {
 		return x.CachedBytes
 	}
 	return 0
+}
+
+func (x *Beat) GetUnable() string {
+	if x != nil {
+		return x.Unable
+	}
+	return ""
 }
 
 // Progress is how far one attempt is.
@@ -1449,13 +1457,14 @@ const file_pb_worker_proto_rawDesc = "" +
 	"\n" +
 	"disk_bytes\x18\n" +
 	" \x01(\x04R\tdiskBytes\x12\x1c\n" +
-	"\tsandboxes\x18\v \x03(\tR\tsandboxes\"\xa9\x01\n" +
+	"\tsandboxes\x18\v \x03(\tR\tsandboxes\"\xc1\x01\n" +
 	"\x04Beat\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x128\n" +
 	"\aholding\x18\x02 \x03(\v2\x1e.cloudcrowd.worker.v1.ProgressR\aholding\x12\x12\n" +
 	"\x04want\x18\x03 \x01(\rR\x04want\x12\x16\n" +
 	"\x06cached\x18\x04 \x01(\fR\x06cached\x12!\n" +
-	"\fcached_bytes\x18\x05 \x01(\x04R\vcachedBytes\"\xb0\x01\n" +
+	"\fcached_bytes\x18\x05 \x01(\x04R\vcachedBytes\x12\x16\n" +
+	"\x06unable\x18\x06 \x01(\tR\x06unable\"\xb0\x01\n" +
 	"\bProgress\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\rR\x03job\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\rR\x05stage\x12\x14\n" +
