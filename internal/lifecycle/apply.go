@@ -78,21 +78,26 @@ func must(ok bool, format string, args ...any) {
 	}
 }
 
+// What an event is about it looks up by stage, task or attempt, which note that the job changes.
+
 func (s *State) stage(job cloudcrowd.JobID, stage int32) *Stage {
 	j := s.Jobs[job]
 	must(j != nil && int(stage) < len(j.Stages), "event about unknown stage %s-%d", job, stage)
+	s.touch(j)
 	return j.Stages[stage]
 }
 
 func (s *State) task(id cloudcrowd.TaskID) (*Job, *Stage, *Task) {
 	j, st, t := s.FindTask(id)
 	must(t != nil, "event about unknown task %s", id)
+	s.touch(j)
 	return j, st, t
 }
 
 func (s *State) attempt(id cloudcrowd.AttemptID) (*Job, *Stage, *Task, *Attempt) {
 	j, st, t, a := s.Find(id)
 	must(a != nil, "event about unknown attempt %s", id)
+	s.touch(j)
 	return j, st, t, a
 }
 
@@ -104,6 +109,7 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, Prior: s.Rates[RateKey(&e.Spec, i)].PerUnit, open: map[int32]struct{}{}, want: map[int32]struct{}{}})
 	}
 	s.Jobs[e.Job] = j
+	s.touch(j)
 	place, _ := s.place(e.Job)
 	s.running = slices.Insert(s.running, place, j)
 	s.expect(j.Deadline)
@@ -387,6 +393,7 @@ func (s *State) applyMerged(e *StageMerged, at cloudcrowd.Time) {
 func (s *State) applyJobEnded(e *JobEnded, at cloudcrowd.Time, out *Out) {
 	j := s.Jobs[e.Job]
 	must(j != nil && j.State == cloudcrowd.JobRunning, "job %s ends twice", e.Job)
+	s.touch(j)
 	for si, st := range j.Stages {
 		for ti, t := range st.Tasks {
 			for _, a := range t.Attempts {

@@ -26,7 +26,7 @@ func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) [
 	if free == 0 && !d.anyFailures() {
 		return nil
 	}
-	a := assigner{d: d, workers: workers, field: d.Field, slots: slots, free: free, planned: 4*slots + 16, expires: expires, turns: d.turns(slots)}
+	a := assigner{d: d, workers: workers, field: d.Field, slots: slots, free: free, planned: 4*slots + 16, expires: expires, order: d.order(slots)}
 	a.fuse()
 	a.round()
 	if d.Copies {
@@ -82,9 +82,11 @@ type assigner struct {
 	field   *scheduler.Field
 	slots   int // of all open workers
 	free    int
-	turns   turns
-	turn    *turn // whose it is
-	planned int   // pieces that may still be booked on busy workers, to bound the look-ahead
+	order   *order
+	waiting queue[*turn] // for their turn
+	turn    *turn        // whose it is
+	awake   bool         // see wake
+	planned int          // pieces that may still be booked on busy workers, to bound the look-ahead
 	expires cloudcrowd.Time
 	leased  []cloudcrowd.AttemptID
 	parties map[cloudcrowd.AccountID]int // by requester, counted when first asked for: nobody comes or goes meanwhile

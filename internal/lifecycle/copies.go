@@ -47,21 +47,26 @@ func (a *assigner) copies() {
 		return
 	}
 	var late []straggler
-	for _, t := range a.turns {
-		for _, src := range t.all() {
-			if src.job.State.Ended() || src.job.Stages[src.stage].Running == 0 || src.job.Spec.SpeculateShare() <= 0 {
+	for _, r := range a.order.requesters {
+		for _, p := range r.busy {
+			if p.job.State.Ended() || p.job.Spec.SpeculateShare() <= 0 {
 				continue
 			}
-			for ti := range src.job.Stages[src.stage].open {
-				if s, ok := a.d.straggler(src.job, src.stage, ti, here); ok {
-					s.turn, s.src = t, src
-					late = append(late, s)
+			for i, st := range p.job.Stages {
+				if st.State != cloudcrowd.StageRunning || st.Running == 0 {
+					continue
+				}
+				for ti := range st.open {
+					if s, ok := a.d.straggler(p.job, i, ti, here); ok {
+						s.turn, s.src = a.turnOf(r), a.sourceOf(p, i)
+						late = append(late, s)
+					}
 				}
 			}
 		}
 	}
 	slices.SortFunc(late, func(x, y straggler) int {
-		return cmp.Or(cmp.Compare(y.remaining, x.remaining), cmp.Compare(x.src.place.order, y.src.place.order), cmp.Compare(x.src.stage, y.src.stage), cmp.Compare(x.task, y.task))
+		return cmp.Or(cmp.Compare(y.remaining, x.remaining), cmp.Compare(x.src.job.ID, y.src.job.ID), cmp.Compare(x.src.stage, y.src.stage), cmp.Compare(x.task, y.task))
 	})
 	for _, s := range late[:min(len(late), mostCopied)] {
 		if idle == 0 {
@@ -78,8 +83,12 @@ func spare(w *scheduler.Worker) bool { return w.Free() > 0 && len(w.Held) < w.Sl
 
 // late reports whether a leased attempt has taken far longer than was expected, and than most of its stage did.
 func (s *Stage) late(a *Attempt, now cloudcrowd.Time) bool {
-	elapsed := float64(now-a.LeasedAt) / 1e6
-	return elapsed >= leastLate && elapsed >= a.Why.FinishSeconds*math.Max(lateTimes, s.Lateness)
+	return float64(now-a.LeasedAt)/1e6 >= s.patience(a)
+}
+
+// patience is how many seconds after its lease an attempt is late.
+func (s *Stage) patience(a *Attempt) float64 {
+	return math.Max(leastLate, a.Why.FinishSeconds*math.Max(lateTimes, s.Lateness))
 }
 
 // straggler reports whether a task has one running attempt, which is late. here are the workers that are connected: the work of others is given away soon anyhow.

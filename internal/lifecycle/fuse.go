@@ -18,12 +18,11 @@ func (a *assigner) fuse() {
 	if a.free <= 0 {
 		return
 	}
-	type place struct {
-		job   *Job
-		stage int
+	if a.order.turns.len() == 0 {
+		return
 	}
-	var places map[place]*source
-	var first *turn
+	first := a.order.turns.list[0]
+	top := first.hungry.list[0]
 	for _, ev := range a.d.Events {
 		if ev.TaskDone == nil {
 			continue
@@ -37,37 +36,15 @@ func (a *assigner) fuse() {
 			if s := j.Spec.Stages[i].Split; s == nil || s.Kind != cloudcrowd.SplitEach || s.Stage != j.Spec.Stages[id.Stage].Name {
 				continue
 			}
-			if places == nil {
-				if first = a.turns.first(); first == nil {
-					return
-				}
-				places = map[place]*source{}
-				for _, src := range first.all() {
-					places[place{src.job, src.stage}] = src
-				}
-			}
-			src := places[place{j, i}]
-			if src == nil || src.place.priority < first.jobs[0].priority || src.place.slack > first.jobs[0].slack {
+			at := a.order.jobs[j]
+			if at == nil || at.of != first || at.priority < top.priority || at.latest > top.latest || j.Stages[i].State != cloudcrowd.StageRunning {
 				continue
 			}
-			a.turn, first.left = first, math.MaxInt
-			a.follow(src, int64(id.Index))
+			a.turn = a.turnOf(first)
+			a.turn.left = math.MaxInt
+			a.follow(a.sourceOf(at, i), int64(id.Index))
 		}
 	}
-}
-
-// first is the requester whose turn it is; nil: all have as much as they may.
-func (t turns) first() *turn {
-	best := -1
-	for i := range t {
-		if !t[i].full() && (best < 0 || t.Less(i, best)) {
-			best = i
-		}
-	}
-	if best < 0 {
-		return nil
-	}
-	return t[best]
 }
 
 // follow leases the task of an `each` stage that reads part k, where it is to go on with its chain.

@@ -27,6 +27,8 @@ type State struct {
 	running  []*Job          // that have not ended, by id and so by submission; derived
 	deadline cloudcrowd.Time // none of them has one before; 0: none at all; derived
 	failing  int             // how many of them have attempts that failed; derived
+	order    *order          // in which work is given to them; derived, nil until it is asked for
+	touched  []*Job          // that have changed since it was looked at
 }
 
 // Rate is what running a program on a kind of input has cost before.
@@ -63,6 +65,8 @@ type Job struct {
 	Workers     map[cloudcrowd.WorkerID]*Part `cbor:"18,keyasint,omitempty"`
 	Hold        cloudcrowd.HoldState          `cbor:"19,keyasint,omitempty"` // how its hold ended; empty while it is pending
 	Course      Course                        `cbor:"20,keyasint,omitzero"`
+
+	touched bool // it is in State.touched
 }
 
 // Course is what the scheduler keeps of a job. A snapshot by a version that did not know it lacks it, so states are not compared by it.
@@ -205,7 +209,7 @@ func (s *State) init() {
 	if s.Usage == nil {
 		s.Usage = map[cloudcrowd.AccountID]*Usage{}
 	}
-	s.running, s.deadline, s.failing = nil, 0, 0
+	s.running, s.deadline, s.failing, s.order, s.touched = nil, 0, 0, nil, nil
 	for _, j := range s.Jobs {
 		if !j.State.Ended() {
 			s.running = append(s.running, j)

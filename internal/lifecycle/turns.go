@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"cmp"
-	"container/heap"
 	"math"
 	"slices"
 
@@ -19,77 +18,49 @@ const (
 
 // turn is one requester in a round of placement: what he has, what he may have, and what he wants.
 type turn struct {
-	account  cloudcrowd.AccountID
-	weight   float64
-	used     float64     // lately, core-seconds
-	slots    float64     // in use now, short attempts counting as a part of one
-	attempts int64       // running
-	late     int64       // of those, some that do not count, see excuse
-	quota    int64       // most that may run; 0: no bound
-	order    int         // of his oldest job
-	jobs     []*standing // in the order in which they are served, as far as it was asked for
-	rest     standings   // the others
-	sources  []*source   // of jobs
-	at       int         // of the source that is served; those before want nothing more
-	left     int         // leases he may still get before it is somebody else's turn
+	share
+	of      *requester
+	next    walk[*standing] // through his jobs that may want something
+	rest    []*standing     // through which he goes instead once no slot is free, see assigner.wake
+	round   int             // of the order, for which it was made
+	sources []*source       // of the jobs that were looked at
+	at      int             // of the source that is served; those before want nothing more
+	left    int             // leases he may still get before it is somebody else's turn
+	listed  bool            // among those who wait for their turn
 }
-
-// key is by what requesters take turns: who holds the smallest part of his share comes first. The share is proportional to the weight and falls with what was used
-// lately, so what is used evens out over the half-life. Who holds nothing comes before all others.
-func (t *turn) key() float64 { return t.slots / t.weight * (t.used/t.weight + usageFloor) }
-
-// class tells requesters who hold nothing apart, by what they used; within a class the oldest job goes first. In time everybody who waits comes into the first class, so
-// newcomers, however many, do not keep him waiting for ever.
-func (t *turn) class() float64 { return math.Floor(t.used / t.weight / usageFloor) }
-
-func (t *turn) full() bool { return t.quota > 0 && t.attempts-t.late >= t.quota }
 
 // mostExcused is how many late attempts do not count against a quota, in quotas.
 const mostExcused = 3
 
 // excuse takes attempts that are late by what was measured out of the count for a quota that is reached: without that one worker that never answers could hold a
-// requester up for hours.
-func (d *Decider) excuse(t *turn) {
-	if !t.full() {
-		return
+// requester up for hours. next is when another one is late; 0: that changes nothing.
+func (d *Decider) excuse(r *requester, own *share) (next cloudcrowd.Time) {
+	if !own.full() {
+		return 0
 	}
-	for _, s := range t.rest {
+	for _, s := range r.busy {
 		for i, st := range s.job.Stages {
 			if st.Running == 0 || !s.job.known(i) {
 				continue
 			}
 			for ti := range st.open {
-				task := st.Tasks[ti]
-				for _, a := range task.Attempts {
-					if a.State == cloudcrowd.AttemptLeased && st.late(a, d.At) {
-						t.late++
+				for _, a := range st.Tasks[ti].Attempts {
+					if a.State != cloudcrowd.AttemptLeased {
+						continue
+					}
+					if st.late(a, d.At) {
+						own.late++
+					} else if at := a.LeasedAt + cloudcrowd.Time(math.Ceil(st.patience(a)*1e6)); next == 0 || at < next {
+						next = at
 					}
 				}
 			}
 		}
 	}
-	t.late = min(t.late, mostExcused*t.quota)
-}
-
-// turns is a heap of requesters, whose turn it is first.
-type turns []*turn
-
-func (t turns) Len() int      { return len(t) }
-func (t turns) Swap(i, j int) { t[i], t[j] = t[j], t[i] }
-func (t turns) Less(i, j int) bool {
-	a, b := t[i], t[j]
-	return cmp.Or(cmp.Compare(a.key(), b.key()), cmp.Compare(a.class(), b.class()), cmp.Compare(a.order, b.order)) < 0
-}
-
-// Push implements heap.Interface.
-func (t *turns) Push(x any) { *t = append(*t, x.(*turn)) }
-
-// Pop implements heap.Interface.
-func (t *turns) Pop() any {
-	last := len(*t) - 1
-	x := (*t)[last]
-	*t = (*t)[:last]
-	return x
+	if most := mostExcused * own.quota; own.late >= most {
+		own.late, next = most, 0
+	}
+	return next
 }
 
 // source is a stage that may have work: open tasks that want attempts, then whatever its cursor or merge tree gives next.
@@ -105,120 +76,75 @@ type source struct {
 	later  int64   // units booked on workers that are still busy
 }
 
-// standing is where a job stands among its requester's.
-type standing struct {
-	job      *Job
-	ranks    []float64
-	priority int     // what it was given and has gained by waiting
-	slack    float64 // seconds; infinite without a deadline
-	running  int64   // attempts
-	order    int
-}
-
-func (a *standing) compare(b *standing) int {
-	return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.slack, b.slack), cmp.Compare(a.running, b.running), cmp.Compare(a.order, b.order))
-}
-
-// turns puts together who wants work done. slots is the number of all slots here.
-func (d *Decider) turns(slots int) turns {
-	byAccount := map[cloudcrowd.AccountID]*turn{}
-	var list turns
-	all := make([]standing, 0, len(d.State.running))
-	for n, j := range d.State.running {
-		t := byAccount[j.Account]
-		if t == nil {
-			t = d.turn(j.Account)
-			t.order = n
-			byAccount[j.Account] = t
-		}
-		all = append(all, standing{job: j, order: n})
-		s := &all[n]
-		for i, st := range j.Stages {
-			if st.Running > 0 {
-				s.running += st.Running
-				t.slots += float64(st.Running) * occupied(j.expect(i, 0))
-			}
-		}
-		t.attempts += s.running
-		if !slices.ContainsFunc(j.Stages, func(st *Stage) bool { return st.State == cloudcrowd.StageRunning }) {
-			continue
-		}
+// more adds the sources of a requester's next job; false if there is none.
+func (a *assigner) more(t *turn) bool {
+	var s *standing
+	if a.awake {
 		if len(t.rest) == 0 {
-			list = append(list, t)
+			return false
 		}
-		s.priority, s.slack = d.Priority(j), math.Inf(1)
-		if j.Deadline > 0 {
-			s.ranks = j.Ranks()
-			s.slack = d.slack(j, s.ranks, slots)
+		s, t.rest = t.rest[0], t.rest[1:]
+	} else {
+		var ok bool
+		if s, ok = t.next.peek(); !ok {
+			return false
 		}
-		t.rest = append(t.rest, s)
+		t.next.step()
 	}
-	for _, t := range list {
-		d.excuse(t)
-		heap.Init(&t.rest)
-	}
-	return list
-}
-
-// standings is a heap of jobs, the one to be served first on top: with thousands of jobs a batch comes to few of them.
-type standings []*standing
-
-func (s standings) Len() int           { return len(s) }
-func (s standings) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
-func (s standings) Less(i, j int) bool { return s[i].compare(s[j]) < 0 }
-
-// Push implements heap.Interface.
-func (s *standings) Push(x any) { *s = append(*s, x.(*standing)) }
-
-// Pop implements heap.Interface.
-func (s *standings) Pop() any {
-	last := len(*s) - 1
-	x := (*s)[last]
-	*s = (*s)[:last]
-	return x
-}
-
-// more puts the next job in its place; false if there is none.
-func (t *turn) more() bool {
-	if len(t.rest) == 0 {
-		return false
-	}
-	s := heap.Pop(&t.rest).(*standing)
-	t.jobs = append(t.jobs, s)
-	if s.ranks == nil {
-		s.ranks = s.job.Ranks()
-	}
-	from := len(t.sources)
-	for i, st := range s.job.Stages {
-		if st.State == cloudcrowd.StageRunning {
-			t.sources = append(t.sources, &source{job: s.job, stage: i, rank: s.ranks[i], place: s})
-		}
-	}
-	slices.SortStableFunc(t.sources[from:], func(a, b *source) int { return cmp.Compare(b.rank, a.rank) })
+	a.open(s)
+	s.seen = a.order.round
+	t.sources = append(t.sources, s.sources...)
 	return true
 }
 
+// open makes the sources of a job, in the order in which they are served.
+func (a *assigner) open(s *standing) {
+	if s.round == a.order.round {
+		return
+	}
+	if s.ranks == nil {
+		s.ranks = s.job.Ranks()
+	}
+	s.round, s.sources = a.order.round, nil
+	for i, st := range s.job.Stages {
+		if st.State == cloudcrowd.StageRunning {
+			s.sources = append(s.sources, &source{job: s.job, stage: i, rank: s.ranks[i], place: s})
+		}
+	}
+	slices.SortStableFunc(s.sources, func(a, b *source) int { return cmp.Compare(b.rank, a.rank) })
+}
+
+// sourceOf is the one of a running stage.
+func (a *assigner) sourceOf(s *standing, stage int) *source {
+	a.open(s)
+	return s.sources[slices.IndexFunc(s.sources, func(src *source) bool { return src.stage == stage })]
+}
+
 // source is the k-th stage that may have work, in the order in which they are served; nil if there are no more.
-func (t *turn) source(k int) *source {
+func (a *assigner) source(t *turn, k int) *source {
 	for k >= len(t.sources) {
-		if !t.more() {
+		if !a.more(t) {
 			return nil
 		}
 	}
 	return t.sources[k]
 }
 
-// all are the sources of all jobs.
-func (t *turn) all() []*source {
-	for t.more() {
+// turnOf is a requester's turn in this round.
+func (a *assigner) turnOf(r *requester) *turn {
+	if r.turn == nil || r.turn.round != a.order.round {
+		r.turn = &turn{share: r.share, of: r, round: a.order.round, next: r.hungry.walk()}
 	}
-	return t.sources
+	return r.turn
 }
 
-func (d *Decider) turn(account cloudcrowd.AccountID) *turn {
-	other := d.Uses[account]
-	return &turn{account: account, weight: d.Sharing.Weight(account), used: d.State.UsedBy(account, d.At) + other.CoreSeconds, slots: other.Slots, attempts: other.Running,
-		quota: int64(max(d.Sharing.QuotaOf(account), 0))}
+// share is what a requester has and may have now.
+func (d *Decider) share(r *requester) share {
+	other := d.Uses[r.account]
+	own := share{weight: d.Sharing.Weight(r.account), used: d.State.UsedBy(r.account, d.At) + other.CoreSeconds, slots: other.Slots + float64(r.parts)/slotParts,
+		attempts: other.Running + r.running, quota: int64(max(d.Sharing.QuotaOf(r.account), 0)), oldest: r.jobs.list[0].job.ID}
+	r.recount = d.excuse(r, &own)
+	return own
 }
 
 // Use is what a requester has and had of the workers, in one shard or in several.
@@ -257,75 +183,108 @@ func occupied(coreSeconds float64) float64 {
 // explain puts into figures why it is a source's turn; nil where nobody else wants anything.
 func (a *assigner) explain(src *source) *cloudcrowd.Turn {
 	t := a.turn
-	if src.why == nil && (len(a.turns) > 1 || len(t.jobs)+len(t.rest) > 1 || t.quota > 0) {
-		src.why = &cloudcrowd.Turn{UsageCoreSeconds: math.Round(t.used), Running: t.attempts, Quota: t.quota, Requesters: len(a.turns), Priority: src.place.priority}
+	if src.why == nil && (a.order.active > 1 || t.of.active > 1 || t.quota > 0) {
+		src.why = &cloudcrowd.Turn{UsageCoreSeconds: math.Round(t.used), Running: t.attempts, Quota: t.quota, Requesters: a.order.active, Priority: src.place.priority}
 		if t.weight != 1 {
 			src.why.Weight = t.weight
 		}
 		if src.job.Deadline > 0 {
-			src.why.Slack = src.place.slack
+			src.why.Slack = src.place.slack(a.d.At)
 		}
 	}
 	return src.why
 }
 
-// Standing is where a running job stands; nil if it wants nothing now. slots is the number of all slots here.
+// Standing is where a running job stands; nil if it wants nothing now. slots is the number of all slots here. It looks at every job.
 func (d *Decider) Standing(j *Job, slots int) *cloudcrowd.Standing {
-	list := d.turns(slots)
-	mine := slices.IndexFunc(list, func(t *turn) bool { return t.account == j.Account })
-	if mine < 0 {
+	o := d.newOrder(slots)
+	mine := o.jobs[j]
+	if mine == nil || !mine.active {
 		return nil
 	}
-	t := list[mine]
-	t.all()
+	r := mine.of
 	half := d.State.HalfLife
 	if half <= 0 {
 		half = cloudcrowd.DefaultHalfLife
 	}
-	v := &cloudcrowd.Standing{Requester: j.Account, UsageCoreSeconds: t.used, HalfLifeSeconds: float64(half) / 1e9, Weight: t.weight, Running: t.attempts, Late: t.late, Quota: t.quota, Place: 1,
-		Requesters: len(list), Priority: j.Spec.Priority, Gained: d.Priority(j) - j.Spec.Priority, Jobs: len(t.jobs), RankSeconds: []cloudcrowd.Rank{},
+	v := &cloudcrowd.Standing{Requester: j.Account, UsageCoreSeconds: r.used, HalfLifeSeconds: float64(half) / 1e9, Weight: r.weight, Running: r.attempts, Late: r.late, Quota: r.quota, Place: 1,
+		Requesters: o.active, Priority: j.Spec.Priority, Gained: mine.priority - j.Spec.Priority, Jobs: r.active, JobPlace: 1, RankSeconds: []cloudcrowd.Rank{},
 		Speculate: j.Spec.SpeculateShare(), WorkSeconds: j.Course.Work, CopiedSeconds: j.Course.Copied}
-	for i := range list {
-		if list.Less(i, mine) {
+	for _, other := range o.requesters {
+		if other.active > 0 && other.share.before(&r.share) {
 			v.Place++
 		}
 	}
-	v.JobPlace = slices.IndexFunc(t.jobs, func(s *standing) bool { return s.job == j }) + 1
-	if v.JobPlace == 0 {
-		return nil
-	}
-	if s, ok := d.Slack(j, slots); ok {
-		v.SlackSeconds = &s
-	}
-	for _, src := range t.sources {
-		if src.job == j {
-			v.RankSeconds = append(v.RankSeconds, cloudcrowd.Rank{Stage: j.Spec.Stages[src.stage].Name, Seconds: src.rank})
+	for _, s := range r.jobs.list {
+		if s.active && s.before(mine) {
+			v.JobPlace++
 		}
+	}
+	if j.Deadline > 0 {
+		slack := mine.slack(d.At)
+		v.SlackSeconds = &slack
+	}
+	a := assigner{d: d, order: o}
+	a.open(mine)
+	for _, src := range mine.sources {
+		v.RankSeconds = append(v.RankSeconds, cloudcrowd.Rank{Stage: j.Spec.Stages[src.stage].Name, Seconds: src.rank})
 	}
 	return v
 }
 
-// Priority is what a job was given, and a point for every ten seconds in which nothing of it ran: a job that is always overtaken rises until it is not.
-func (d *Decider) Priority(j *Job) int {
-	for _, st := range j.Stages {
+// stand derives where a job stands. slots is the number of all slots here.
+func (d *Decider) stand(s *standing, slots int) {
+	j := s.job
+	s.ranks, s.running, s.parts, s.active, s.hungry, s.restless = nil, 0, 0, false, false, false
+	for i, st := range j.Stages {
 		if st.Running > 0 {
-			return j.Spec.Priority
+			s.running += st.Running
+			s.parts += st.Running * int64(math.Round(occupied(j.expect(i, 0))*slotParts))
 		}
+		if st.State != cloudcrowd.StageRunning {
+			continue
+		}
+		s.active = true
+		s.restless = s.restless || len(st.want) > 0 || j.overtakes(i)
+		s.hungry = s.hungry || s.restless || j.gives(i)
 	}
-	return j.Spec.Priority + int(max(d.At-max(j.SubmittedAt, j.Course.LeasedAt), 0)/waitingStep)
+	s.priority, s.due = j.priority(d.At, s.running > 0)
+	s.latest = math.Inf(1)
+	if j.Deadline > 0 {
+		s.ranks = j.Ranks()
+		s.latest = float64(j.Deadline) - j.remaining(s.ranks, slots)*1e6
+	}
 }
 
-// Slack is how many seconds may pass until a job must be at work, with all slots, to meet its deadline; ok is false where it has none. It is below zero for a job that
-// will be late by what is known.
-func (d *Decider) Slack(j *Job, slots int) (seconds float64, ok bool) {
-	s := d.slack(j, j.Ranks(), slots)
-	return s, !math.IsInf(s, 1)
+// gives reports whether a running stage may have tasks that are not cut yet.
+func (j *Job) gives(i int) bool {
+	if j.Spec.Stages[i].Merge != nil {
+		_, ok := j.nextNode(i)
+		return ok
+	}
+	total, _ := j.Total(i)
+	return j.Stages[i].Next < total
 }
 
-func (d *Decider) slack(j *Job, ranks []float64, slots int) float64 {
-	if j.Deadline == 0 {
-		return math.Inf(1)
+// overtakes reports whether tasks of a running stage may be cut before others that are earlier, see assigner.overtake.
+func (j *Job) overtakes(i int) bool {
+	spec := &j.Spec.Stages[i]
+	return spec.Split != nil && spec.Split.Kind == cloudcrowd.SplitEach && spec.Verify.Confidence == 0 && j.gives(i)
+}
+
+// priority is what a job was given, and a point for every ten seconds in which nothing of it ran: a job that is always overtaken rises until it is not. due is when it
+// gains the next; 0: it does not wait.
+func (j *Job) priority(at cloudcrowd.Time, runs bool) (priority int, due cloudcrowd.Time) {
+	if runs {
+		return j.Spec.Priority, 0
 	}
+	since := max(j.SubmittedAt, j.Course.LeasedAt)
+	gained := max(at-since, 0) / waitingStep
+	return j.Spec.Priority + int(gained), since + (gained+1)*waitingStep
+}
+
+// remaining is how many seconds the job takes with all slots: the longer of the longest remaining path and the work left over all slots.
+func (j *Job) remaining(ranks []float64, slots int) float64 {
 	path, work := 0.0, 0.0
 	for i, st := range j.Stages {
 		if st.State == cloudcrowd.StageDone {
@@ -341,26 +300,40 @@ func (d *Decider) slack(j *Job, ranks []float64, slots int) float64 {
 			}
 		}
 	}
-	return float64(j.Deadline-d.At)/1e6 - math.Max(path, work/float64(max(slots, 1)))
+	return math.Max(path, work/float64(max(slots, 1)))
 }
 
 // round serves requesters in turns until nobody wants anything more that can be had.
 func (a *assigner) round() {
-	list := slices.DeleteFunc(slices.Clone(a.turns), (*turn).full)
-	heap.Init(&list)
+	o := a.order
+	kept := o.turns.walk()
+	a.waiting = queue[*turn]{before: func(x, y *turn) bool { return x.share.before(&y.share) }}
 	each := math.MaxInt
-	if len(list) > 1 {
-		each = max(a.free/(turnsEach*len(list)), 1)
+	if o.takers > 1 {
+		each = max(a.free/(turnsEach*o.takers), 1)
 	}
-	for len(list) > 0 {
-		t := list[0]
+	for {
+		// Whose turn has not come yet is looked at when nobody else comes before him: what he holds can only have become more.
+		for r, ok := kept.peek(); ok && !a.awake && (a.waiting.len() == 0 || !a.waiting.list[0].share.before(&r.share)); r, ok = kept.peek() {
+			kept.step()
+			a.wait(a.turnOf(r))
+		}
+		if a.waiting.len() == 0 {
+			return
+		}
+		t := a.waiting.pop()
+		t.listed = false
 		a.turn, t.left = t, each
 		if t.quota > 0 {
 			t.left = min(t.left, int(t.quota+t.late-t.attempts))
 		}
-		for src := t.source(t.at); src != nil && t.left > 0; src = t.source(t.at) {
-			if a.free <= 0 && !a.d.Copies && !a.d.anyFailures() {
-				return // what does not need a free slot is looked after now and then
+		for src := a.source(t, t.at); src != nil && t.left > 0; src = a.source(t, t.at) {
+			if a.free <= 0 && !a.awake {
+				if !a.d.Copies && !a.d.anyFailures() {
+					return // what does not need a free slot is looked after now and then
+				}
+				a.wake()
+				continue
 			}
 			if !src.listed {
 				a.overtake(src)
@@ -373,10 +346,37 @@ func (a *assigner) round() {
 				t.at++
 			}
 		}
-		if t.source(t.at) == nil || t.full() {
-			heap.Pop(&list)
-		} else {
-			heap.Fix(&list, 0)
+		if a.source(t, t.at) != nil {
+			a.wait(t)
+		}
+	}
+}
+
+// wait lets a requester wait for his turn.
+func (a *assigner) wait(t *turn) {
+	if !t.listed && !t.full() {
+		t.listed = true
+		a.waiting.put(t)
+	}
+}
+
+// wake goes on without a free slot: then only tasks that want attempts, which may have to fail, and those that may be cut ahead of their turn are looked after.
+func (a *assigner) wake() {
+	a.awake = true
+	var list []*turn
+	for _, s := range a.order.restless {
+		if s.seen != a.order.round {
+			t := a.turnOf(s.of)
+			if len(t.rest) == 0 {
+				list = append(list, t)
+			}
+			t.rest = append(t.rest, s)
+		}
+	}
+	for _, t := range list {
+		slices.SortFunc(t.rest, (*standing).compare)
+		if t != a.turn {
+			a.wait(t)
 		}
 	}
 }

@@ -235,13 +235,12 @@ func TestLeastSlack(t *testing.T) {
 	p.until(p.now + 1)
 	d := &Decider{State: p.state, At: p.now}
 	slack := func(id cloudcrowd.JobID) float64 {
-		s, _ := d.Slack(p.state.Jobs[id], 4)
-		return math.Round(s)
+		return math.Round(*d.Standing(p.state.Jobs[id], 4).SlackSeconds)
 	}
 	if a, b, c := slack(large), slack(sooner), slack(later); a != 160 || b != 290 || c != 590 {
 		t.Fatalf("slack of the large job %.0f s, of the sooner %.0f, of the later %.0f", a, b, c)
 	}
-	if _, ok := d.Slack(p.state.Jobs[none], 4); ok {
+	if d.Standing(p.state.Jobs[none], 4).SlackSeconds != nil {
 		t.Fatal("a job without a deadline has slack")
 	}
 	if n := p.state.Jobs[large].Attempts; n != 4 {
