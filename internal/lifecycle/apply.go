@@ -28,7 +28,7 @@ func (s *State) Apply(ev Event, at cloudcrowd.Time, out *Out) {
 		s.applySubmitted(ev.JobSubmitted, at, out)
 	case ev.StageIndexed != nil:
 		s.stage(ev.StageIndexed.Job, ev.StageIndexed.Stage).Index = ev.StageIndexed.Index
-		s.Jobs[ev.StageIndexed.Job].refresh(at)
+		s.Job(ev.StageIndexed.Job).refresh(at)
 	case ev.TaskCarved != nil:
 		s.applyCarved(ev.TaskCarved, at)
 	case ev.AttemptLeased != nil:
@@ -81,7 +81,7 @@ func must(ok bool, format string, args ...any) {
 // What an event is about it looks up by stage, task or attempt, which note that the job changes.
 
 func (s *State) stage(job cloudcrowd.JobID, stage int32) *Stage {
-	j := s.Jobs[job]
+	j := s.Job(job)
 	must(j != nil && int(stage) < len(j.Stages), "event about unknown stage %s-%d", job, stage)
 	s.touch(j)
 	return j.Stages[stage]
@@ -120,7 +120,7 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 }
 
 func (s *State) applyCarved(e *TaskCarved, at cloudcrowd.Time) {
-	j := s.Jobs[e.Task.Job]
+	j := s.Job(e.Task.Job)
 	st := s.stage(e.Task.Job, e.Task.Stage)
 	must(int(e.Task.Index) == len(st.Tasks), "task %s carved out of order", e.Task)
 	st.Tasks = append(st.Tasks, &Task{Unit: e.Unit, Level: e.Level, Pos: e.Pos, Final: e.Final, State: cloudcrowd.TaskWaiting,
@@ -141,6 +141,14 @@ func (s *State) applyCarved(e *TaskCarved, at cloudcrowd.Time) {
 		st.StartedAt = at
 	}
 	j.refresh(at)
+}
+
+// partOf is what an attempt's worker did for its job.
+func (s *State) partOf(j *Job, a *Attempt) *Part {
+	if a.part == nil {
+		a.part = s.part(j, a.Worker, a.Owner)
+	}
+	return a.part
 }
 
 func (s *State) part(j *Job, w cloudcrowd.WorkerID, owner cloudcrowd.AccountID) *Part {
@@ -167,13 +175,14 @@ func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
 	must(int(e.ID.N) == len(t.Attempts)+1, "attempt %s leased out of order", e.ID)
 	must(j.State == cloudcrowd.JobRunning, "attempt %s leased of a job that is %s", e.ID, j.State)
 	must(e.Reserve <= j.Available(), "attempt %s reserves %d of %d", e.ID, e.Reserve, j.Available())
+	part := s.part(j, e.Worker, e.Owner)
 	t.Attempts = append(t.Attempts, &Attempt{N: e.ID.N, Worker: e.Worker, Owner: e.Owner, Trusted: e.Trusted, State: cloudcrowd.AttemptLeased,
-		Round: t.Round, LeasedAt: at, Reserve: e.Reserve, Expected: e.Expected, Speed: e.Speed, Why: e.Why, Copy: e.Copy})
+		Round: t.Round, LeasedAt: at, Reserve: e.Reserve, Expected: e.Expected, Speed: e.Speed, Why: e.Why, Copy: e.Copy, part: part})
 	j.Course.note(e, at)
 	j.Reserved += e.Reserve
 	j.Attempts++
 	st.Running++
-	s.part(j, e.Worker, e.Owner).Attempts++
+	part.Attempts++
 	t.refresh()
 	st.note(e.ID.Task.Index)
 }
@@ -198,7 +207,7 @@ func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
 	a.Reserve = keep
 	a.State, a.EndedAt = cloudcrowd.AttemptReported, at
 	a.Result, a.Digest, a.CoreSeconds = &e.Result, e.Digest, e.CoreSeconds
-	s.part(j, a.Worker, a.Owner).CPUSeconds += e.Result.Usage.CPUSeconds
+	s.partOf(j, a).CPUSeconds += e.Result.Usage.CPUSeconds
 	st.Largest = max(st.Largest, t.Unit.Hi-t.Unit.Lo)
 	if units := float64(t.Unit.Hi - t.Unit.Lo); units > 0 {
 		// Later results weigh more: half of what was known fades with every 16 results or so.
@@ -221,7 +230,7 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 	if e.Result != nil {
 		a.Result = e.Result
 	}
-	p := s.part(j, a.Worker, a.Owner)
+	p := s.partOf(j, a)
 	if a.Deferred { // it was being checked again, and what was owed for it was never confirmed
 		s.forgive(j, st, t, a, p, out)
 	}
@@ -271,7 +280,7 @@ func (s *State) post(j *Job, id cloudcrowd.AttemptID, a *Attempt, at cloudcrowd.
 	c := cloudcrowd.Charge{Attempt: id, Worker: a.Worker, Requester: j.Account, Owner: a.Owner, Gross: a.Charge, Fee: a.Fee, CoreSeconds: a.CoreSeconds, At: at}
 	out.Money.Post(c)
 	out.Charges = append(out.Charges, c)
-	s.part(j, a.Worker, a.Owner).Earned += a.Charge - a.Fee
+	s.partOf(j, a).Earned += a.Charge - a.Fee
 	s.record(a.Worker, out).Earned += a.Charge - a.Fee
 }
 
@@ -292,7 +301,7 @@ func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
 		}
 		j.Reserved -= a.Reserve
 		a.Reserve = 0
-		p, r := s.part(j, a.Worker, a.Owner), s.record(a.Worker, out)
+		p, r := s.partOf(j, a), s.record(a.Worker, out)
 		if slices.Contains(e.Refused, a.N) {
 			a.State = cloudcrowd.AttemptRefused
 			a.Verdict = fmt.Sprintf("refused: its result %s differs from %s, which %d independent parties returned", a.Digest.Short(), canon.Digest.Short(), len(parties))
@@ -387,11 +396,11 @@ func (s *State) applyMerged(e *StageMerged, at cloudcrowd.Time) {
 		st.StartedAt = at
 	}
 	st.Merged, st.Outputs = !e.Redo, e.Outputs
-	s.Jobs[e.Job].refresh(at)
+	s.Job(e.Job).refresh(at)
 }
 
 func (s *State) applyJobEnded(e *JobEnded, at cloudcrowd.Time, out *Out) {
-	j := s.Jobs[e.Job]
+	j := s.Job(e.Job)
 	must(j != nil && j.State == cloudcrowd.JobRunning, "job %s ends twice", e.Job)
 	s.touch(j)
 	for si, st := range j.Stages {
@@ -424,6 +433,7 @@ func (s *State) applyJobEnded(e *JobEnded, at cloudcrowd.Time, out *Out) {
 func (s *State) Forget(id cloudcrowd.JobID) {
 	if j := s.Jobs[id]; j != nil && j.State.Ended() {
 		delete(s.Jobs, id)
+		s.last = nil
 	}
 }
 

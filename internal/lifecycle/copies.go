@@ -222,7 +222,7 @@ func (s *State) applyCompared(e *AttemptCompared, at cloudcrowd.Time, out *Out) 
 		r := s.record(a.Worker, out)
 		r.Invalid++
 		r.Streak, r.LastInvalid = 0, at
-		s.part(j, a.Worker, a.Owner).Refused++
+		s.partOf(j, a).Refused++
 		st.Refused++
 		j.Refused++
 	default:

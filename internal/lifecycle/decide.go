@@ -100,7 +100,7 @@ func keyUsed(key string) error {
 
 // Indexed takes the index of a stage's divisible input.
 func (d *Decider) Indexed(job cloudcrowd.JobID, stage int32, ix *decompose.Index) {
-	j := d.State.Jobs[job]
+	j := d.State.Job(job)
 	if j == nil || j.State.Ended() || j.Stages[stage].Index != nil {
 		return
 	}
@@ -110,7 +110,7 @@ func (d *Decider) Indexed(job cloudcrowd.JobID, stage int32, ix *decompose.Index
 
 // Merged takes the files of a built-in merge. basis must still be MergeBasis, else the parts have changed meanwhile and it is done again.
 func (d *Decider) Merged(job cloudcrowd.JobID, stage int32, basis cloudcrowd.Digest, files []cloudcrowd.OutputFile) {
-	j := d.State.Jobs[job]
+	j := d.State.Job(job)
 	if j == nil || j.State.Ended() || j.Stages[stage].State != cloudcrowd.StageMerging || d.State.MergeBasis(job, stage) != basis {
 		return
 	}
@@ -120,7 +120,7 @@ func (d *Decider) Merged(job cloudcrowd.JobID, stage int32, basis cloudcrowd.Dig
 
 // MergeBasis digests the parts a built-in merge reads.
 func (s *State) MergeBasis(job cloudcrowd.JobID, stage int32) cloudcrowd.Digest {
-	j := s.Jobs[job]
+	j := s.Job(job)
 	up := j.Spec.StageIndex(j.Spec.Stages[stage].After[0])
 	h := sha256.New()
 	n, _ := j.Parts(up)
@@ -138,7 +138,7 @@ func (d *Decider) Fail(job cloudcrowd.JobID, reason string) {
 
 // Cancel ends a job by request.
 func (d *Decider) Cancel(job cloudcrowd.JobID, reason string) error {
-	j := d.State.Jobs[job]
+	j := d.State.Job(job)
 	if j == nil {
 		return cloudcrowd.Errorf(cloudcrowd.NotFound, "there is no open job %s", job)
 	}
@@ -173,7 +173,7 @@ func (d *Decider) Tick() {
 
 // end stops all attempts and ends the job.
 func (d *Decider) end(job cloudcrowd.JobID, state cloudcrowd.JobState, reason string, hold cloudcrowd.HoldState) {
-	j := d.State.Jobs[job]
+	j := d.State.Job(job)
 	if j == nil || j.State.Ended() {
 		return
 	}
@@ -205,7 +205,7 @@ func (d *Decider) stop(id cloudcrowd.TaskID, t *Task, why string) {
 
 // finish ends the job as done if every stage is.
 func (d *Decider) finish(job cloudcrowd.JobID) {
-	j := d.State.Jobs[job]
+	j := d.State.Job(job)
 	if j == nil || j.State.Ended() {
 		return
 	}
@@ -462,7 +462,7 @@ func (d *Decider) Recheck(caught map[cloudcrowd.WorkerID]cloudcrowd.Time) {
 		return
 	}
 	for _, id := range d.State.Running() {
-		j := d.State.Jobs[id]
+		j := d.State.Job(id)
 		if j.State.Ended() || !j.employs(caught) {
 			continue
 		}
@@ -520,7 +520,7 @@ func (d *Decider) redoAbove(id cloudcrowd.TaskID, reason string) {
 
 // redoAfter starts the tasks of all stages that read the given one again, in a new round: what they read has changed.
 func (d *Decider) redoAfter(job cloudcrowd.JobID, stage int, reason string) {
-	j := d.State.Jobs[job]
+	j := d.State.Job(job)
 	name := j.Spec.Stages[stage].Name
 	for i := range j.Spec.Stages {
 		if !slices.Contains(j.Spec.Stages[i].After, name) {
@@ -538,7 +538,7 @@ func (d *Decider) redoAfter(job cloudcrowd.JobID, stage int, reason string) {
 			d.redo(cloudcrowd.TaskID{Job: job, Stage: int32(i), Index: int32(ti)}, reason)
 		}
 		d.redoAfter(job, i, reason)
-		if d.State.Jobs[job].State.Ended() {
+		if d.State.Job(job).State.Ended() {
 			return
 		}
 	}

@@ -28,7 +28,7 @@ func (a *assigner) fuse() {
 			continue
 		}
 		id := ev.TaskDone.Task
-		j := a.d.State.Jobs[id.Job]
+		j := a.d.State.Job(id.Job)
 		if j == nil || j.State.Ended() || j.Spec.Stages[id.Stage].Merge != nil {
 			continue
 		}

@@ -29,6 +29,7 @@ type State struct {
 	failing  int             // how many of them have attempts that failed; derived
 	order    *order          // in which work is given to them; derived, nil until it is asked for
 	touched  []*Job          // that have changed since it was looked at
+	last     *Job            // that was asked for; what happens to one job is asked for many times in a row
 }
 
 // Rate is what running a program on a kind of input has cost before.
@@ -173,6 +174,7 @@ type Attempt struct {
 	Why         cloudcrowd.Why          `cbor:"19,keyasint"`
 	Copy        bool                    `cbor:"20,keyasint,omitempty"` // a second copy, started because another attempt was late
 	party       string                  // derived when first asked for
+	part        *Part                   // likewise: what its worker did for the job
 }
 
 // Party is who answers for an attempt's result: its owner, or the machine itself where the owner is trusted.
@@ -209,7 +211,7 @@ func (s *State) init() {
 	if s.Usage == nil {
 		s.Usage = map[cloudcrowd.AccountID]*Usage{}
 	}
-	s.running, s.deadline, s.failing, s.order, s.touched = nil, 0, 0, nil, nil
+	s.running, s.deadline, s.failing, s.order, s.touched, s.last = nil, 0, 0, nil, nil, nil
 	for _, j := range s.Jobs {
 		if !j.State.Ended() {
 			s.running = append(s.running, j)
@@ -322,9 +324,17 @@ func (s *State) Find(id cloudcrowd.AttemptID) (*Job, *Stage, *Task, *Attempt) {
 	return j, st, t, t.Attempts[id.N-1]
 }
 
+// Job returns a job; nil if there is none.
+func (s *State) Job(id cloudcrowd.JobID) *Job {
+	if s.last == nil || s.last.ID != id {
+		s.last = s.Jobs[id]
+	}
+	return s.last
+}
+
 // FindTask returns the parts a task id names.
 func (s *State) FindTask(id cloudcrowd.TaskID) (*Job, *Stage, *Task) {
-	j := s.Jobs[id.Job]
+	j := s.Job(id.Job)
 	if j == nil || id.Stage < 0 || int(id.Stage) >= len(j.Stages) {
 		return j, nil, nil
 	}

@@ -105,11 +105,12 @@ func serve(r *rig, few int, over func() bool) {
 	}
 }
 
-// The same with the tasks in many jobs of many requesters, all of them open from the beginning. What submitting costs is not in it.
+// The same with the tasks in many jobs of many requesters, all of them open from the beginning. What submitting costs is not in it. Time is real: a snapshot of so
+// many jobs is bounded to a share of it.
 func BenchmarkJobs(b *testing.B) {
 	for _, c := range []struct{ jobs, requesters, few int }{{1, 1, 0}, {100, 1, 0}, {10000, 1, 0}, {10000, 100, 0}, {1, 1, 10}, {10000, 100, 10}} {
 		b.Run(fmt.Sprintf("jobs=%d/requesters=%d/few=%d", c.jobs, c.requesters, c.few), func(b *testing.B) {
-			r := newRig(b, func(cfg *Config) { cfg.Prices = cloudcrowd.DefaultPrices })
+			r := newRig(b, func(cfg *Config) { cfg.Prices, cfg.Now = cloudcrowd.DefaultPrices, time.Now })
 			for i := range c.requesters {
 				r.issue(cloudcrowd.AccountID(fmt.Sprint("r", i)), 1000*cloudcrowd.Credit)
 			}

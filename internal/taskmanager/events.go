@@ -14,7 +14,7 @@ func (l *loop) publish(d *lifecycle.Decider) {
 		*f = fact{shard: l.st.Shard, seq: l.st.Seq, n: n, at: d.At, event: ev}
 		id, stage := subject(ev)
 		f.job = id.Task.Job
-		if j := l.st.Jobs[f.job]; j != nil {
+		if j := l.st.Job(f.job); j != nil {
 			f.account = j.Account
 			if stage {
 				f.stage = j.Spec.Stages[id.Task.Stage].Name

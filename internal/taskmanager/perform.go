@@ -70,7 +70,7 @@ func (l *loop) performAll(at cloudcrowd.Time, events []lifecycle.Event) {
 }
 
 func (l *loop) performJob(id cloudcrowd.JobID) {
-	j := l.st.Jobs[id]
+	j := l.st.Job(id)
 	if j == nil || j.State.Ended() {
 		return
 	}
