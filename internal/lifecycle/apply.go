@@ -112,7 +112,7 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 	s.touch(j)
 	place, _ := s.place(e.Job)
 	s.running = slices.Insert(s.running, place, j)
-	s.expect(j.Deadline)
+	s.expect(j)
 	s.noteKey(e.Account, e.Key, string(e.Job), at)
 	out.Money.Hold(cloudcrowd.Hold{Job: e.Job, Account: e.Account, Amount: e.Spec.Budget, State: cloudcrowd.HoldPending, At: at})
 	out.Jobs = append(out.Jobs, e.Job)

@@ -13,14 +13,18 @@ import (
 func (s *State) Check() []string {
 	var bad []string
 	running, failing := 0, 0
+	expected := map[deadline]bool{}
+	for _, d := range s.deadlines.list {
+		expected[d] = true
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.Jobs)) {
 		if !s.Jobs[id].State.Ended() {
 			running++
 			if s.Jobs[id].Failed > 0 {
 				failing++
 			}
-			if d := s.Jobs[id].Deadline; d > 0 && (s.deadline == 0 || s.deadline > d) {
-				bad = append(bad, fmt.Sprintf("job %s: its deadline comes before the one that is waited for", id))
+			if at := s.Jobs[id].Deadline; at > 0 && !expected[deadline{at, id}] {
+				bad = append(bad, fmt.Sprintf("job %s: its deadline is not waited for", id))
 			}
 			if at, found := s.place(id); !found || s.running[at] != s.Jobs[id] {
 				bad = append(bad, fmt.Sprintf("job %s: it runs but is not among the running jobs", id))

@@ -151,23 +151,23 @@ func (d *Decider) Cancel(job cloudcrowd.JobID, reason string) error {
 
 // Tick ends jobs past their deadline.
 func (d *Decider) Tick() {
-	if d.State.deadline == 0 || d.At < d.State.deadline {
-		return
+	var due []cloudcrowd.JobID
+	for q := &d.State.deadlines; q.len() > 0 && q.list[0].at <= d.At; {
+		due = append(due, q.pop().job)
 	}
-	d.State.deadline = 0
-	for _, j := range slices.Clone(d.State.running) {
-		if j.Deadline == 0 || d.At < j.Deadline {
-			d.State.expect(j.Deadline)
-		} else if !j.State.Ended() {
-			done, total := 0, 0
-			for _, st := range j.Stages {
-				total++
-				if st.State == cloudcrowd.StageDone {
-					done++
-				}
-			}
-			d.end(j.ID, cloudcrowd.JobFailed, fmt.Sprintf("the deadline of %s passed with %d of %d stages done", j.Spec.Deadline, done, total), cloudcrowd.HoldExpired)
+	slices.Sort(due)
+	for _, id := range due {
+		j := d.State.Job(id)
+		if j == nil || j.State.Ended() {
+			continue
 		}
+		done := 0
+		for _, st := range j.Stages {
+			if st.State == cloudcrowd.StageDone {
+				done++
+			}
+		}
+		d.end(id, cloudcrowd.JobFailed, fmt.Sprintf("the deadline of %s passed with %d of %d stages done", j.Spec.Deadline, done, len(j.Stages)), cloudcrowd.HoldExpired)
 	}
 }
 

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"cmp"
+	"encoding/binary"
 	"math"
 	"reflect"
 
@@ -93,6 +94,7 @@ type requester struct {
 // standing is where a job stands among its requester's.
 type standing struct {
 	job      *Job
+	birth    [2]uint64 // its id as numbers, which are compared sooner
 	of       *requester
 	ranks    []float64       // nil: to be made when asked for
 	priority int             // what it was given and has gained by waiting
@@ -121,7 +123,25 @@ func (a *standing) compare(b *standing) int {
 	case a.running != b.running:
 		return cmp.Compare(a.running, b.running)
 	}
+	return a.older(b)
+}
+
+// older is negative where a was submitted first.
+func (a *standing) older(b *standing) int {
+	switch {
+	case a.birth[0] != b.birth[0]:
+		return cmp.Compare(a.birth[0], b.birth[0])
+	case a.birth[1] != b.birth[1]:
+		return cmp.Compare(a.birth[1], b.birth[1])
+	}
 	return cmp.Compare(a.job.ID, b.job.ID)
+}
+
+// birthOf orders jobs as their ids do, as far as those differ in what follows the first letter.
+func birthOf(id cloudcrowd.JobID) [2]uint64 {
+	var b [16]byte
+	copy(b[:], id[min(1, len(id)):])
+	return [2]uint64{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }
 
 func (a *standing) before(b *standing) bool { return a.compare(b) < 0 }
@@ -245,7 +265,7 @@ func (o *order) look(d *Decider, j *Job) {
 		if j.State.Ended() {
 			return
 		}
-		s = &standing{job: j, of: o.requester(j.Account)}
+		s = &standing{job: j, birth: birthOf(j.ID), of: o.requester(j.Account)}
 		o.jobs[j] = s
 		s.of.jobs.put(s)
 	}
@@ -287,7 +307,7 @@ func (o *order) requester(account cloudcrowd.AccountID) *requester {
 	r := o.accounts[account]
 	if r == nil {
 		r = &requester{account: account,
-			jobs:   queue[*standing]{before: func(a, b *standing) bool { return a.job.ID < b.job.ID }, place: func(s *standing) *int { return &s.aged }},
+			jobs:   queue[*standing]{before: func(a, b *standing) bool { return a.older(b) < 0 }, place: func(s *standing) *int { return &s.aged }},
 			hungry: queue[*standing]{before: (*standing).before, place: func(s *standing) *int { return &s.eager }}}
 		o.accounts[account] = r
 		o.requesters = append(o.requesters, r)

@@ -24,12 +24,12 @@ type State struct {
 	Usage    map[cloudcrowd.AccountID]*Usage `cbor:"7,keyasint,omitempty"` // of requesters, for fair shares
 	HalfLife cloudcrowd.Duration             `cbor:"8,keyasint,omitempty"` // of Usage; 0: the default
 
-	running  []*Job          // that have not ended, by id and so by submission; derived
-	deadline cloudcrowd.Time // none of them has one before; 0: none at all; derived
-	failing  int             // how many of them have attempts that failed; derived
-	order    *order          // in which work is given to them; derived, nil until it is asked for
-	touched  []*Job          // that have changed since it was looked at
-	last     *Job            // that was asked for; what happens to one job is asked for many times in a row
+	running   []*Job          // that have not ended, by id and so by submission; derived
+	deadlines queue[deadline] // of them, and of some that have ended; derived
+	failing   int             // how many of them have attempts that failed; derived
+	order     *order          // in which work is given to them; derived, nil until it is asked for
+	touched   []*Job          // that have changed since it was looked at
+	last      *Job            // that was asked for; what happens to one job is asked for many times in a row
 }
 
 // Rate is what running a program on a kind of input has cost before.
@@ -211,11 +211,12 @@ func (s *State) init() {
 	if s.Usage == nil {
 		s.Usage = map[cloudcrowd.AccountID]*Usage{}
 	}
-	s.running, s.deadline, s.failing, s.order, s.touched, s.last = nil, 0, 0, nil, nil, nil
+	s.running, s.failing, s.order, s.touched, s.last = nil, 0, nil, nil, nil
+	s.deadlines = queue[deadline]{before: deadline.before}
 	for _, j := range s.Jobs {
 		if !j.State.Ended() {
 			s.running = append(s.running, j)
-			s.expect(j.Deadline)
+			s.expect(j)
 			if j.Failed > 0 {
 				s.failing++
 			}
@@ -235,11 +236,25 @@ func (s *State) place(id cloudcrowd.JobID) (int, bool) {
 	return slices.BinarySearchFunc(s.running, id, func(j *Job, id cloudcrowd.JobID) int { return strings.Compare(string(j.ID), string(id)) })
 }
 
-// expect takes note of a deadline.
-func (s *State) expect(deadline cloudcrowd.Time) {
-	if deadline > 0 && (s.deadline == 0 || deadline < s.deadline) {
-		s.deadline = deadline
+// deadline is when a job must have ended.
+type deadline struct {
+	at  cloudcrowd.Time
+	job cloudcrowd.JobID
+}
+
+func (a deadline) before(b deadline) bool { return a.at < b.at }
+
+// expect takes note of a job's deadline. Those of jobs that have ended are forgotten when they are half of all.
+func (s *State) expect(j *Job) {
+	if j.Deadline == 0 {
+		return
 	}
+	const few = 1000
+	if s.deadlines.len() > 2*len(s.running)+few {
+		s.deadlines.list = slices.DeleteFunc(s.deadlines.list, func(d deadline) bool { _, runs := s.place(d.job); return !runs })
+		s.deadlines.sort()
+	}
+	s.deadlines.put(deadline{j.Deadline, j.ID})
 }
 
 // fail changes how many attempts of a job have failed.
