@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"cloudcrowd.dev/cloudcrowd"
 )
@@ -56,17 +57,26 @@ func (b *Batch) Post(c cloudcrowd.Charge) {
 
 // Transfers returns the netted transfers with their ids, ordered by job and accounts: the same input gives the same output.
 func (b *Batch) Transfers(shard int, seq int64, at cloudcrowd.Time) []cloudcrowd.Transfer {
-	list := slices.Clone(b.issues)
+	pairs := make([]pair, 0, len(b.posts))
 	for p, amount := range b.posts {
 		if amount > 0 {
-			list = append(list, cloudcrowd.Transfer{Kind: cloudcrowd.TransferPost, Debit: p.debit, Credit: p.credit, Amount: amount, Job: p.job})
+			pairs = append(pairs, p)
 		}
 	}
-	slices.SortStableFunc(list[len(b.issues):], func(x, y cloudcrowd.Transfer) int {
-		return cmp.Or(cmp.Compare(x.Job, y.Job), cmp.Compare(x.Debit, y.Debit), cmp.Compare(x.Credit, y.Credit))
+	slices.SortFunc(pairs, func(x, y pair) int {
+		if c := cmp.Compare(x.job, y.job); c != 0 {
+			return c
+		}
+		return cmp.Or(cmp.Compare(x.debit, y.debit), cmp.Compare(x.credit, y.credit))
 	})
+	list := make([]cloudcrowd.Transfer, 0, len(b.issues)+len(pairs))
+	list = append(list, b.issues...)
+	for _, p := range pairs {
+		list = append(list, cloudcrowd.Transfer{Kind: cloudcrowd.TransferPost, Debit: p.debit, Credit: p.credit, Amount: b.posts[p], Job: p.job})
+	}
+	prefix := fmt.Sprintf("%d-%d-", shard, seq)
 	for i := range list {
-		list[i].ID = fmt.Sprintf("%d-%d-%d", shard, seq, i)
+		list[i].ID = prefix + strconv.Itoa(i)
 		list[i].Shard, list[i].Seq, list[i].At = shard, seq, at
 	}
 	return list
