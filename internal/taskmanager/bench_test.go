@@ -105,11 +105,12 @@ func serve(r *rig, few int, over func() bool) {
 	}
 }
 
-// The same with the tasks in many jobs of many requesters, all of them open from the beginning. What submitting costs is not in it. Time is real: a snapshot of so
-// many jobs is bounded to a share of it.
+// The same with the tasks in many jobs of many requesters, so many of them open at once: all, or some, and when those have ended the next, which tells what a job costs
+// beside its tasks from what open jobs cost. What submitting costs is not in it. Time is real: a snapshot of so many jobs is bounded to a share of it.
 func BenchmarkJobs(b *testing.B) {
-	for _, c := range []struct{ jobs, requesters, few int }{{1, 1, 0}, {100, 1, 0}, {10000, 1, 0}, {10000, 100, 0}, {1, 1, 10}, {10000, 100, 10}} {
-		b.Run(fmt.Sprintf("jobs=%d/requesters=%d/few=%d", c.jobs, c.requesters, c.few), func(b *testing.B) {
+	for _, c := range []struct{ jobs, requesters, few, open int }{{1, 1, 0, 1}, {100, 1, 0, 100}, {10000, 1, 0, 10000}, {10000, 100, 0, 10000}, {10000, 100, 0, 200},
+		{1, 1, 10, 1}, {10000, 100, 10, 10000}, {10000, 100, 10, 200}} {
+		b.Run(fmt.Sprintf("jobs=%d/requesters=%d/few=%d/open=%d", c.jobs, c.requesters, c.few, c.open), func(b *testing.B) {
 			r := newRig(b, func(cfg *Config) { cfg.Prices, cfg.Now = cloudcrowd.DefaultPrices, time.Now })
 			for i := range c.requesters {
 				r.issue(cloudcrowd.AccountID(fmt.Sprint("r", i)), 1000*cloudcrowd.Credit)
@@ -121,23 +122,31 @@ func BenchmarkJobs(b *testing.B) {
 				r.m.loop.silent(s, 0)
 			}
 			per := max(b.N/c.jobs, 1)
-			for i := range c.jobs {
-				s := r.spec("bench", int64(per), false, cloudcrowd.Verify{None: true})
-				s.Stages[0].Run.Args, s.Stages[0].Target, s.Budget = nil, cloudcrowd.Duration(10*time.Millisecond), max(cloudcrowd.Credit/20, cloudcrowd.Credits(per)*10)
-				r.submit(cloudcrowd.AccountID(fmt.Sprint("r", i%c.requesters)), "", s)
-			}
-			q := &quick{Store: r.store}
-			r.m.cfg.Store = q
-			for _, s := range r.m.loop.sessions {
-				s.online, s.goneAt, s.sched.Closed, s.lastSeen = true, 0, false, r.m.loop.now()
-				r.m.loop.relist(s)
-			}
+			s := r.spec("bench", int64(per), false, cloudcrowd.Verify{None: true})
+			s.Stages[0].Run.Args, s.Stages[0].Target, s.Budget = nil, cloudcrowd.Duration(10*time.Millisecond), max(cloudcrowd.Credit/20, cloudcrowd.Credits(per)*10)
+			r.m.cfg.Store = &quick{Store: r.store}
+			used := 0.0
 			b.ReportAllocs()
 			b.ResetTimer()
-			before := processorTime(b)
-			r.step()
-			serve(r, c.few, func() bool { return !r.m.loop.st.AnyRunning() })
-			b.ReportMetric((processorTime(b)-before)*1e9/float64(per*c.jobs), "cpu-ns/task")
+			for from := 0; from < c.jobs; from += c.open {
+				b.StopTimer()
+				for _, s := range r.m.loop.sessions {
+					r.m.loop.silent(s, 0)
+				}
+				for i := range c.open {
+					r.submit(cloudcrowd.AccountID(fmt.Sprint("r", (from+i)%c.requesters)), "", s)
+				}
+				for _, s := range r.m.loop.sessions {
+					s.online, s.goneAt, s.sched.Closed, s.lastSeen = true, 0, false, r.m.loop.now()
+					r.m.loop.relist(s)
+				}
+				b.StartTimer()
+				before := processorTime(b)
+				r.step()
+				serve(r, c.few, func() bool { return !r.m.loop.st.AnyRunning() })
+				used += processorTime(b) - before
+			}
+			b.ReportMetric(used*1e9/float64(per*c.jobs), "cpu-ns/task")
 		})
 	}
 }

@@ -171,6 +171,9 @@ func notes(m *Manager, j *lifecycle.Job, l *loop) []string {
 			}
 		}
 	}
+	if j.Reason == "" && j.Refused == 0 && j.Failed == 0 { // most often
+		return list
+	}
 	for _, w := range sortedWorkers(j.Workers) {
 		p := j.Workers[w]
 		if p.Refused > 0 {
