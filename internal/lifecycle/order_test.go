@@ -165,3 +165,30 @@ func TestOrderIsKept(t *testing.T) {
 		}
 	})
 }
+
+// Deadlines of jobs that have ended are forgotten, those of jobs that run are kept, and end them.
+func TestDeadlinesAreForgotten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.light = true
+	w.fund("ada", 1e9)
+	var kept cloudcrowd.JobID
+	for i := range 1500 {
+		if _, err := w.submit(fmt.Sprint("j", i), "ada", "", specOf("j", 1000, time.Hour, "work range=1 size=1")); err != nil {
+			t.Fatal(err)
+		}
+		if i == 7 {
+			kept = w.last
+			continue
+		}
+		w.decide(func(d *Decider) { _ = d.Cancel(w.last, "") })
+	}
+	if n := w.state.deadlines.len(); n > 1100 {
+		t.Fatalf("%d deadlines are kept for one job", n)
+	}
+	w.now += 3600e6
+	w.decide(func(d *Decider) { d.Tick() })
+	if j := w.state.Jobs[kept]; j.State != cloudcrowd.JobFailed || w.state.deadlines.len() > 0 {
+		t.Fatalf("past its deadline the job is %s, and %d deadlines are kept", j.State, w.state.deadlines.len())
+	}
+}
