@@ -2,6 +2,7 @@ package taskmanager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -527,4 +528,16 @@ func TestAdmission(t *testing.T) {
 	if n := len(r.m.State().Jobs); n != 0 {
 		t.Errorf("%d jobs", n)
 	}
+}
+
+// An id that another job has is not given again.
+func TestSameID(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	id := r.submit("ada", "", r.spec("s", 1, false, one))
+	_, err := call(r, func(ctx context.Context) (cloudcrowd.JobID, error) { return r.m.submit(ctx, id, "ada", "", r.spec("t", 1, false, one)) })
+	if !errors.Is(err, errSameID) || r.job(id).Name != "s" {
+		t.Fatalf("%v", err)
+	}
+	r.check()
 }

@@ -2,6 +2,7 @@ package taskmanager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 
@@ -30,14 +31,27 @@ func (m *Manager) Submit(ctx context.Context, account cloudcrowd.AccountID, spec
 		return "", cloudcrowd.Fieldf("budget", "%s credits are less than the cheapest plan of this job costs, %s", spec.Budget, plan.Minimum).
 			WithHint("`cloudcrowd plan` shows the parts; raise the budget or ask for less verification")
 	}
-	id := m.newJobID()
-	var made cloudcrowd.JobID
+	for {
+		made, err := m.submit(ctx, m.newJobID(), account, key, spec)
+		if !errors.Is(err, errSameID) {
+			return made, err
+		}
+	}
+}
+
+// errSameID says that a job has the id already: of those of one millisecond, one pair in four billion.
+var errSameID = errors.New("another job has this id")
+
+func (m *Manager) submit(ctx context.Context, id cloudcrowd.JobID, account cloudcrowd.AccountID, key string, spec cloudcrowd.JobSpec) (made cloudcrowd.JobID, err error) {
 	err = m.do(ctx, command{job: id, decide: func(l *loop, d *lifecycle.Decider) error {
 		if !l.admits(d.At) {
 			return cloudcrowd.Errorf(cloudcrowd.Unavailable, "no new jobs are accepted: %s", l.readOnly)
 		}
 		if err := m.refuseDraining(); err != nil {
 			return err
+		}
+		if l.st.Jobs[id] != nil {
+			return errSameID
 		}
 		var err error
 		made, err = d.Submit(id, account, key, spec)
