@@ -535,7 +535,9 @@ func TestSameID(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	id := r.submit("ada", "", r.spec("s", 1, false, one))
-	_, err := call(r, func(ctx context.Context) (cloudcrowd.JobID, error) { return r.m.submit(ctx, id, "ada", "", r.spec("t", 1, false, one)) })
+	_, err := call(r, func(ctx context.Context) (cloudcrowd.JobID, error) {
+		return r.m.submit(ctx, id, "ada", "", r.spec("t", 1, false, one))
+	})
 	if !errors.Is(err, errSameID) || r.job(id).Name != "s" {
 		t.Fatalf("%v", err)
 	}
