@@ -15,9 +15,16 @@ type Out struct {
 	Tasks    []cloudcrowd.TaskID    // became final, or were reopened
 	Attempts []cloudcrowd.AttemptID // became final
 	Jobs     []cloudcrowd.JobID     // submitted or ended
-	Records  []cloudcrowd.WorkerID  // standing changed
+	Records  []Changed              // standings that changed, each once
 
 	lastIssue string // id of the transfer that the last CreditsIssued made
+	number    int64  // no other Out of the state has the same; 0: none yet
+}
+
+// Changed is a worker whose standing has changed. The record is the state's own.
+type Changed struct {
+	Worker cloudcrowd.WorkerID
+	Record *cloudcrowd.Record
 }
 
 // Apply changes the state by one event. It panics on an event that cannot follow from the state: a journal that holds one is corrupt, and
@@ -106,7 +113,7 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 	j := &Job{ID: e.Job, Account: e.Account, Spec: e.Spec, SubmittedAt: at, Deadline: e.Deadline, State: cloudcrowd.JobRunning,
 		Budget: e.Spec.Budget, Workers: map[cloudcrowd.WorkerID]*Part{}}
 	for i := range e.Spec.Stages {
-		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, Prior: s.Rates[RateKey(&e.Spec, i)].PerUnit, open: map[int32]struct{}{}, want: map[int32]struct{}{}})
+		j.Stages = append(j.Stages, &Stage{State: cloudcrowd.StageWaiting, Prior: s.Rates[RateKey(&e.Spec, i)].PerUnit})
 	}
 	s.Jobs[e.Job] = j
 	s.touch(j)
@@ -125,7 +132,7 @@ func (s *State) applyCarved(e *TaskCarved, at cloudcrowd.Time) {
 	must(int(e.Task.Index) == len(st.Tasks), "task %s carved out of order", e.Task)
 	st.Tasks = append(st.Tasks, &Task{Unit: e.Unit, Level: e.Level, Pos: e.Pos, Final: e.Final, State: cloudcrowd.TaskWaiting,
 		Quorum: e.Quorum, Start: e.Start, Alone: e.Alone, Need: e.Need, CreatedAt: at})
-	st.open[e.Task.Index] = struct{}{}
+	st.open.add(e.Task.Index)
 	st.note(e.Task.Index)
 	if j.Spec.Stages[e.Task.Stage].Merge != nil {
 		for len(st.Levels) <= int(e.Level) {
@@ -143,31 +150,64 @@ func (s *State) applyCarved(e *TaskCarved, at cloudcrowd.Time) {
 	j.refresh(at)
 }
 
-// partOf is what an attempt's worker did for its job.
-func (s *State) partOf(j *Job, a *Attempt) *Part {
+// part is what an attempt's worker did for the job. It is looked up once for an attempt: among thousands of workers every look is a walk through memory that
+// no cache holds.
+func (s *State) part(j *Job, a *Attempt) *Part {
 	if a.part == nil {
-		a.part = s.part(j, a.Worker, a.Owner)
+		p := j.Workers[a.Worker]
+		if p == nil {
+			p = &Part{Owner: a.Owner}
+			j.Workers[a.Worker] = p
+		}
+		a.part = p
 	}
 	return a.part
 }
 
-func (s *State) part(j *Job, w cloudcrowd.WorkerID, owner cloudcrowd.AccountID) *Part {
-	p := j.Workers[w]
-	if p == nil {
-		p = &Part{Owner: owner}
-		j.Workers[w] = p
+// record is the standing of an attempt's worker, about to be changed.
+func (s *State) record(j *Job, a *Attempt, out *Out) *cloudcrowd.Record {
+	p := s.part(j, a)
+	if p.known == nil {
+		p.known = s.know(a.Worker)
 	}
-	return p
+	if out.number == 0 {
+		s.outs++
+		out.number = s.outs
+	}
+	if p.known.noted != out.number {
+		p.known.noted = out.number
+		out.Records = append(out.Records, Changed{Worker: a.Worker, Record: p.known.Record})
+	}
+	return p.known.Record
 }
 
-func (s *State) record(w cloudcrowd.WorkerID, out *Out) *cloudcrowd.Record {
-	r := s.Records[w]
-	if r == nil {
-		r = &cloudcrowd.Record{}
-		s.Records[w] = r
+// known is a worker's record in memory.
+type known struct {
+	*cloudcrowd.Record       // in State.Records
+	noted              int64 // Out.number of the last batch that has noted it
+}
+
+// know finds a worker's record, or begins it.
+func (s *State) know(w cloudcrowd.WorkerID) *known {
+	k := s.known[w]
+	if k == nil {
+		k = &known{Record: s.Records[w]}
+		if k.Record == nil {
+			k.Record = &cloudcrowd.Record{}
+			s.Records[w] = k.Record
+		}
+		s.known[w] = k
 	}
-	out.Records = append(out.Records, w)
-	return r
+	return k
+}
+
+// refuse notes a result that was refused.
+func (s *State) refuse(j *Job, a *Attempt, at cloudcrowd.Time, out *Out) {
+	r := s.record(j, a, out)
+	r.Invalid++
+	r.Streak, r.LastInvalid = 0, at
+	s.refused[a.Worker] = r
+	s.part(j, a).Refused++
 }
 
 func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
@@ -175,14 +215,14 @@ func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
 	must(int(e.ID.N) == len(t.Attempts)+1, "attempt %s leased out of order", e.ID)
 	must(j.State == cloudcrowd.JobRunning, "attempt %s leased of a job that is %s", e.ID, j.State)
 	must(e.Reserve <= j.Available(), "attempt %s reserves %d of %d", e.ID, e.Reserve, j.Available())
-	part := s.part(j, e.Worker, e.Owner)
-	t.Attempts = append(t.Attempts, &Attempt{N: e.ID.N, Worker: e.Worker, Owner: e.Owner, Trusted: e.Trusted, State: cloudcrowd.AttemptLeased,
-		Round: t.Round, LeasedAt: at, Reserve: e.Reserve, Expected: e.Expected, Speed: e.Speed, Why: e.Why, Copy: e.Copy, part: part})
+	a := &Attempt{N: e.ID.N, Worker: e.Worker, Owner: e.Owner, Trusted: e.Trusted, State: cloudcrowd.AttemptLeased,
+		Round: t.Round, LeasedAt: at, Reserve: e.Reserve, Expected: e.Expected, Speed: e.Speed, Why: e.Why, Copy: e.Copy}
+	t.Attempts = append(t.Attempts, a)
 	j.Course.note(e, at)
 	j.Reserved += e.Reserve
 	j.Attempts++
 	st.Running++
-	part.Attempts++
+	s.part(j, a).Attempts++
 	t.refresh()
 	st.note(e.ID.Task.Index)
 }
@@ -198,7 +238,7 @@ func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
 		j.Reserved += a.Reserve
 		if a.State == cloudcrowd.AttemptLost {
 			s.fail(j, -1)
-			j.Workers[a.Worker].Failed--
+			s.part(j, a).Failed--
 		}
 	}
 	s.use(j.Account, e.CoreSeconds, at)
@@ -207,7 +247,7 @@ func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
 	a.Reserve = keep
 	a.State, a.EndedAt = cloudcrowd.AttemptReported, at
 	a.Result, a.Digest, a.CoreSeconds = &e.Result, e.Digest, e.CoreSeconds
-	s.partOf(j, a).CPUSeconds += e.Result.Usage.CPUSeconds
+	s.part(j, a).CPUSeconds += e.Result.Usage.CPUSeconds
 	st.Largest = max(st.Largest, t.Unit.Hi-t.Unit.Lo)
 	if units := float64(t.Unit.Hi - t.Unit.Lo); units > 0 {
 		// Later results weigh more: half of what was known fades with every 16 results or so.
@@ -230,7 +270,7 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 	if e.Result != nil {
 		a.Result = e.Result
 	}
-	p := s.partOf(j, a)
+	p := s.part(j, a)
 	if a.Deferred { // it was being checked again, and what was owed for it was never confirmed
 		s.forgive(j, st, t, a, p, out)
 	}
@@ -242,7 +282,7 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 		p.Failed++
 		if e.Result != nil && e.Result.Outcome.ProgramFault() {
 			t.Failures++
-			s.record(a.Worker, out).Failed++
+			s.record(j, a, out).Failed++
 		} else {
 			t.Mishaps++
 		}
@@ -250,7 +290,7 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 		s.fail(j, 1)
 		p.Failed++
 		t.Mishaps++
-		s.record(a.Worker, out).Lost++
+		s.record(j, a, out).Lost++
 	}
 	t.refresh()
 	st.note(e.ID.Task.Index)
@@ -280,8 +320,8 @@ func (s *State) post(j *Job, id cloudcrowd.AttemptID, a *Attempt, at cloudcrowd.
 	c := cloudcrowd.Charge{Attempt: id, Worker: a.Worker, Requester: j.Account, Owner: a.Owner, Gross: a.Charge, Fee: a.Fee, CoreSeconds: a.CoreSeconds, At: at}
 	out.Money.Post(c)
 	out.Charges = append(out.Charges, c)
-	s.partOf(j, a).Earned += a.Charge - a.Fee
-	s.record(a.Worker, out).Earned += a.Charge - a.Fee
+	s.part(j, a).Earned += a.Charge - a.Fee
+	s.record(j, a, out).Earned += a.Charge - a.Fee
 }
 
 func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
@@ -301,16 +341,14 @@ func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
 		}
 		j.Reserved -= a.Reserve
 		a.Reserve = 0
-		p, r := s.partOf(j, a), s.record(a.Worker, out)
+		p, r := s.part(j, a), s.record(j, a, out)
 		if slices.Contains(e.Refused, a.N) {
 			a.State = cloudcrowd.AttemptRefused
 			a.Verdict = fmt.Sprintf("refused: its result %s differs from %s, which %d independent parties returned", a.Digest.Short(), canon.Digest.Short(), len(parties))
 			if a.Deferred { // accepted alone before, never paid out
 				s.forgive(j, st, t, a, p, out)
 			}
-			r.Invalid++
-			r.Streak, r.LastInvalid = 0, at
-			p.Refused++
+			s.refuse(j, a, at, out)
 			st.Refused++
 			j.Refused++
 		} else {
@@ -351,7 +389,7 @@ func (s *State) forgive(j *Job, st *Stage, t *Task, a *Attempt, p *Part, out *Ou
 	t.Cost -= a.Charge
 	st.Cost -= a.Charge
 	a.Charge, a.Fee, a.Deferred = 0, 0, false
-	s.record(a.Worker, out).Unchecked--
+	s.record(j, a, out).Unchecked--
 	p.Accepted--
 }
 
@@ -383,7 +421,7 @@ func (s *State) applyReopened(e *TaskReopened, at cloudcrowd.Time, out *Out) {
 	}
 	t.State, t.EndedAt, t.Quorum, t.Start, t.Alone = cloudcrowd.TaskWaiting, 0, e.Quorum, e.Quorum, false
 	t.Need = e.Reason
-	st.open[e.Task.Index] = struct{}{}
+	st.open.add(e.Task.Index)
 	t.refresh()
 	st.note(e.Task.Index)
 	out.Tasks = append(out.Tasks, e.Task)

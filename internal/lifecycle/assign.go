@@ -26,6 +26,9 @@ func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) [
 	if free == 0 && !d.anyFailures() {
 		return nil
 	}
+	if d.Most > 0 {
+		free = min(free, d.Most)
+	}
 	a := assigner{d: d, workers: workers, field: d.Field, slots: slots, free: free, planned: 4*slots + 16, expires: expires, order: d.order(slots)}
 	a.fuse()
 	a.round()
@@ -97,8 +100,8 @@ func (a *assigner) openTasks(src *source) {
 	st := src.job.Stages[src.stage]
 	if !src.listed {
 		src.listed = true
-		if len(st.want) > 0 {
-			src.open = st.wanting()
+		if st.want.n > 0 {
+			src.open = st.want.list()
 		}
 	}
 	for ; len(src.open) > 0; src.open = src.open[1:] {
@@ -174,7 +177,7 @@ func (a *assigner) failedEverywhere(t *Task) bool {
 		}
 	}
 	for _, w := range a.workers {
-		if !w.Closed && !failed[w.ID] && !verify.Exiled(a.d.Record(w.ID), a.d.At) {
+		if !w.Closed && !failed[w.ID] && !a.d.exiled(w.ID) {
 			return false
 		}
 	}
@@ -191,7 +194,7 @@ const (
 func (a *assigner) overtake(src *source) {
 	j, i := src.job, src.stage
 	st, spec := j.Stages[i], &j.Spec.Stages[i]
-	if spec.Split == nil || spec.Split.Kind != cloudcrowd.SplitEach || spec.Verify.Confidence > 0 || len(st.open) > mostOpened {
+	if spec.Split == nil || spec.Split.Kind != cloudcrowd.SplitEach || spec.Verify.Confidence > 0 || st.open.n > mostOpened {
 		return
 	}
 	up := j.Spec.StageIndex(spec.Split.Stage)
@@ -252,7 +255,11 @@ func (a *assigner) carve(src *source) {
 		if !a.affordable(j, i, it.CoreSeconds) {
 			return
 		}
-		need := verify.ForTask(spec.Verify, a.d.Record(c.Worker.ID), a.believed(c.Worker, j), a.d.Rand.Float64())
+		var record cloudcrowd.Record // where it does not matter it is not looked up
+		if spec.Verify.Confidence > 0 {
+			record = a.d.Record(c.Worker.ID)
+		}
+		need := verify.ForTask(spec.Verify, record, a.believed(c.Worker, j), a.d.Rand.Float64())
 		a.d.emit(Event{TaskCarved: &TaskCarved{Task: id, Unit: cut.unit, Level: cut.level, Pos: cut.pos, Final: cut.final,
 			Quorum: need.Quorum, Start: need.Start, Alone: need.Alone, Need: need.Why}})
 		t := st.Tasks[id.Index]
@@ -280,7 +287,7 @@ func (a *assigner) partiesOf(j *Job) int {
 	}
 	parties := map[string]bool{}
 	for _, w := range a.workers {
-		if !w.Closed && !verify.Exiled(a.d.Record(w.ID), a.d.At) {
+		if !w.Closed && !a.d.exiled(w.ID) {
 			at := Attempt{Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j)}
 			if parties[at.Party()] = true; len(parties) > 1 {
 				break // nobody asks for more
@@ -468,7 +475,7 @@ func (t *Task) mayAgain(w cloudcrowd.WorkerID, now cloudcrowd.Time) bool {
 func (d *Decider) barred(j *Job, i int, t *Task, lenient bool) func(*scheduler.Worker) string {
 	unverified := j.Spec.Stages[i].Verify.None
 	return func(w *scheduler.Worker) string {
-		if verify.Exiled(d.Record(w.ID), d.At) {
+		if d.exiled(w.ID) {
 			return "is distrusted after wrong results"
 		}
 		if t == nil {

@@ -73,10 +73,10 @@ func (j *Job) Check() (bad []string) {
 				next = t.Unit.Hi
 			}
 			open := t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning
-			if _, ok := st.open[int32(ti)]; ok != open {
+			if st.open.has(int32(ti)) != open {
 				say("%s is %s but its place among open tasks says otherwise", where, t.State)
 			}
-			if _, ok := st.want[int32(ti)]; ok != (t.Wanted() > 0) {
+			if st.want.has(int32(ti)) != (t.Wanted() > 0) {
 				say("%s wants %d attempts but its place among those that want some says otherwise", where, t.Wanted())
 			}
 			switch {

@@ -56,7 +56,7 @@ func (a *assigner) copies() {
 				if st.State != cloudcrowd.StageRunning || st.Running == 0 {
 					continue
 				}
-				for ti := range st.open {
+				for ti := range st.open.all() {
 					if s, ok := a.d.straggler(p.job, i, ti, here); ok {
 						s.turn, s.src = a.turnOf(r), a.sourceOf(p, i)
 						late = append(late, s)
@@ -219,10 +219,7 @@ func (s *State) applyCompared(e *AttemptCompared, at cloudcrowd.Time, out *Out) 
 		a.Verdict = lateReports + "it differs, and the job asks for one result only"
 	case e.Digest != canon.Digest:
 		a.State, a.Verdict = cloudcrowd.AttemptRefused, lateReports+"it differs from "+canon.Digest.Short()+", which several independent parties returned"
-		r := s.record(a.Worker, out)
-		r.Invalid++
-		r.Streak, r.LastInvalid = 0, at
-		s.partOf(j, a).Refused++
+		s.refuse(j, a, at, out)
 		st.Refused++
 		j.Refused++
 	default:
@@ -230,13 +227,13 @@ func (s *State) applyCompared(e *AttemptCompared, at cloudcrowd.Time, out *Out) 
 		if !t.confirmed() { // of one party with the other
 			return
 		}
-		r := s.record(a.Worker, out)
+		r := s.record(j, a, out)
 		r.Valid++
 		r.Streak++
 		if before {
 			return
 		}
-		r = s.record(canon.Worker, out)
+		r = s.record(j, canon, out)
 		r.Valid++
 		r.Streak++
 		r.Unchecked--

@@ -36,6 +36,7 @@ type Decider struct {
 	Field   *scheduler.Field
 	Sharing cloudcrowd.Sharing // see Share
 	Copies  bool               // Assign looks for stragglers, too; now and then is often enough
+	Most    int                // leases that Assign gives at most; 0: as many as there is room for
 
 	Events []Event
 	Out    Out
@@ -54,6 +55,14 @@ func (d *Decider) Record(w cloudcrowd.WorkerID) cloudcrowd.Record {
 		r = r.Add(o)
 	}
 	return r
+}
+
+// exiled reports whether a worker gets no work for now, because of results of his that were refused.
+func (d *Decider) exiled(w cloudcrowd.WorkerID) bool {
+	if len(d.Elsewhere) == 0 && d.State.refused[w] == nil { // so it is with nearly all, and their records are not in any cache
+		return false
+	}
+	return verify.Exiled(d.Record(w), d.At)
 }
 
 // Submit accepts a job under the given id. The caller has validated the spec. A key seen before returns the job it made then.
@@ -178,7 +187,7 @@ func (d *Decider) end(job cloudcrowd.JobID, state cloudcrowd.JobState, reason st
 		return
 	}
 	for si, st := range j.Stages {
-		for _, ti := range sortedKeys(st.open) {
+		for _, ti := range st.open.list() {
 			d.stop(cloudcrowd.TaskID{Job: job, Stage: int32(si), Index: ti}, st.Tasks[ti], "the job ended before its result was needed")
 		}
 		// A failed task has left the open set with attempts still out.
@@ -574,13 +583,4 @@ func digestOutputs(w io.Writer, files []cloudcrowd.OutputFile) {
 		fmt.Fprintf(w, "%d:%s %s %d\n", len(f.Path), f.Path, f.Digest, f.SizeBytes)
 	}
 	fmt.Fprintln(w, "end")
-}
-
-func sortedKeys(m map[int32]struct{}) []int32 {
-	keys := make([]int32, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -91,7 +91,7 @@ func (j *Job) isRead(i int) bool {
 }
 
 // Open lists the tasks that have not ended, by number. The list is the caller's.
-func (s *Stage) Open() []int32 { return sortedKeys(s.open) }
+func (s *Stage) Open() []int32 { return s.open.list() }
 
 // TaskList is the tasks of a stage by number. Encoded, runs of retired tasks without outputs take a few bytes.
 type TaskList []*Task

@@ -112,6 +112,7 @@ func (w *world) command(words, more []string) string {
 	case "record":
 		for _, s := range []*State{w.state, w.twin, w.old} {
 			s.Records[cloudcrowd.WorkerID("U"+name)] = &cloudcrowd.Record{Valid: o.number("valid", 0), Streak: o.number("streak", o.number("valid", 0)), Invalid: o.number("invalid", 0), LastInvalid: w.now}
+			s.init()
 		}
 		return ""
 	case "elsewhere": // what another shard says of a worker

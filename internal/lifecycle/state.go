@@ -24,12 +24,15 @@ type State struct {
 	Usage    map[cloudcrowd.AccountID]*Usage `cbor:"7,keyasint,omitempty"` // of requesters, for fair shares
 	HalfLife cloudcrowd.Duration             `cbor:"8,keyasint,omitempty"` // of Usage; 0: the default
 
-	running   []*Job          // that have not ended, by id and so by submission; derived
-	deadlines queue[deadline] // of them, and of some that have ended; derived
-	failing   int             // how many of them have attempts that failed; derived
-	order     *order          // in which work is given to them; derived, nil until it is asked for
-	touched   []*Job          // that have changed since it was looked at
-	last      *Job            // that was asked for; what happens to one job is asked for many times in a row
+	running   []*Job                                     // that have not ended, by id and so by submission; derived
+	deadlines queue[deadline]                            // of them, and of some that have ended; derived
+	failing   int                                        // how many of them have attempts that failed; derived
+	order     *order                                     // in which work is given to them; derived, nil until it is asked for
+	touched   []*Job                                     // that have changed since it was looked at
+	last      *Job                                       // that was asked for; what happens to one job is asked for many times in a row
+	refused   map[cloudcrowd.WorkerID]*cloudcrowd.Record // of Records, those with a refused result; derived
+	known     map[cloudcrowd.WorkerID]*known             // by whom a record was changed since the state was loaded; derived
+	outs      int64                                      // how many Outs were begun; derived
 }
 
 // Rate is what running a program on a kind of input has cost before.
@@ -86,6 +89,9 @@ type Part struct {
 	Failed     int64                `cbor:"5,keyasint,omitempty"`
 	Earned     cloudcrowd.Credits   `cbor:"6,keyasint,omitempty"` // net
 	CPUSeconds float64              `cbor:"7,keyasint,omitempty"`
+	Name       string               `cbor:"-"` // of the worker, for people: kept here by whoever looks it up
+
+	known *known // the worker, once it was looked up; derived
 }
 
 // Available is what may still be reserved.
@@ -114,8 +120,8 @@ type Stage struct {
 	Prior     float64                 `cbor:"19,keyasint,omitempty"` // core-seconds per unit in earlier jobs, for as long as this one has seen nothing; 0: none
 	Retired   Retired                 `cbor:"20,keyasint,omitempty"`
 	Lateness  float64                 `cbor:"21,keyasint,omitempty"` // what one attempt in twenty exceeds: the time from lease to result, in expected times; 0: nothing was reported. See Course
-	open      map[int32]struct{}      // tasks not ended, derived
-	want      map[int32]struct{}      // of those, tasks that want more attempts, derived
+	open      numbers                 // tasks not ended, derived
+	want      numbers                 // of those, tasks that want more attempts, derived
 	alone     int                     // tasks done that were accepted alone, derived
 }
 
@@ -174,7 +180,7 @@ type Attempt struct {
 	Why         cloudcrowd.Why          `cbor:"19,keyasint"`
 	Copy        bool                    `cbor:"20,keyasint,omitempty"` // a second copy, started because another attempt was late
 	party       string                  // derived when first asked for
-	part        *Part                   // likewise: what its worker did for the job
+	part        *Part                   // likewise, see State.part
 }
 
 // Party is who answers for an attempt's result: its owner, or the machine itself where the owner is trusted.
@@ -187,6 +193,9 @@ func (a *Attempt) Party() string {
 	}
 	return a.party
 }
+
+// Part is what the attempt's worker did for its job; nil if that was not looked up since the state was loaded.
+func (a *Attempt) Part() *Part { return a.part }
 
 // NewState returns an empty shard.
 func NewState(shard int) *State {
@@ -213,6 +222,12 @@ func (s *State) init() {
 	}
 	s.running, s.failing, s.order, s.touched, s.last = nil, 0, nil, nil, nil
 	s.deadlines = queue[deadline]{before: deadline.before}
+	s.refused, s.known = map[cloudcrowd.WorkerID]*cloudcrowd.Record{}, map[cloudcrowd.WorkerID]*known{}
+	for w, r := range s.Records {
+		if r.Invalid > 0 {
+			s.refused[w] = r
+		}
+	}
 	for _, j := range s.Jobs {
 		if !j.State.Ended() {
 			s.running = append(s.running, j)
@@ -282,13 +297,13 @@ func (s *State) Running() []cloudcrowd.JobID {
 func (s *State) AnyRunning() bool { return len(s.running) > 0 }
 
 func (s *Stage) derive() {
-	s.open, s.want, s.alone = map[int32]struct{}{}, map[int32]struct{}{}, 0
+	s.open, s.want, s.alone = numbers{}, numbers{}, 0
 	for i, t := range s.Tasks {
 		if t.State == cloudcrowd.TaskDone && t.Alone {
 			s.alone++
 		}
 		if t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning {
-			s.open[int32(i)] = struct{}{}
+			s.open.add(int32(i))
 			s.note(int32(i))
 		}
 	}
@@ -297,24 +312,21 @@ func (s *Stage) derive() {
 // note keeps want up to date with a task that has changed.
 func (s *Stage) note(i int32) {
 	if s.Tasks[i].Wanted() > 0 {
-		s.want[i] = struct{}{}
+		s.want.add(i)
 	} else {
-		delete(s.want, i)
+		s.want.remove(i)
 	}
 }
 
 // close notes that a task has ended.
 func (s *Stage) close(i int32) {
-	delete(s.open, i)
-	delete(s.want, i)
+	s.open.remove(i)
+	s.want.remove(i)
 }
-
-// wanting lists the tasks that want more attempts, by number.
-func (s *Stage) wanting() []int32 { return sortedKeys(s.want) }
 
 // OldestWaiting is when the task that has waited longest was cut; 0 if none waits.
 func (s *Stage) OldestWaiting() (at cloudcrowd.Time) {
-	for i := range s.open {
+	for i := range s.open.all() {
 		if t := s.Tasks[i]; t.State == cloudcrowd.TaskWaiting && (at == 0 || t.CreatedAt < at) {
 			at = t.CreatedAt
 		}

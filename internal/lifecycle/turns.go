@@ -43,7 +43,7 @@ func (d *Decider) excuse(r *requester, own *share) (next cloudcrowd.Time) {
 			if st.Running == 0 || !s.job.known(i) {
 				continue
 			}
-			for ti := range st.open {
+			for ti := range st.open.all() {
 				for _, a := range st.Tasks[ti].Attempts {
 					if a.State != cloudcrowd.AttemptLeased {
 						continue
@@ -245,7 +245,7 @@ func (d *Decider) stand(s *standing, slots int) {
 			continue
 		}
 		s.active = true
-		s.restless = s.restless || len(st.want) > 0 || j.overtakes(i)
+		s.restless = s.restless || st.want.n > 0 || j.overtakes(i)
 		s.hungry = s.hungry || s.restless || j.gives(i)
 	}
 	s.priority, s.due = j.priority(d.At, s.running > 0)

@@ -24,17 +24,7 @@ func (m *Manager) Open(ctx context.Context) error {
 
 // Step decides and commits everything that is queued, as one batch, and writes the readable tables up to it.
 func (m *Manager) Step(ctx context.Context) error {
-	var batch []command
-	for len(batch) < maxBatch {
-		select {
-		case c := <-m.queue:
-			batch = append(batch, c)
-			continue
-		default:
-		}
-		break
-	}
-	if err := m.loop.step(ctx, batch); err != nil {
+	if err := m.loop.step(ctx, m.gather(nil)); err != nil {
 		return err
 	}
 	return m.loop.project.flush()
@@ -49,8 +39,8 @@ func (m *Manager) Close() error {
 	return err
 }
 
-// Queued reports whether commands wait.
-func (m *Manager) Queued() bool { return len(m.queue) > 0 }
+// Queued reports whether there is more to decide: commands wait, or leases that the last batch had no room for.
+func (m *Manager) Queued() bool { return len(m.queue) > 0 || m.loop.more }
 
 // Inject queues a decision; done gets its error after the commit, or what prevented it.
 func (m *Manager) Inject(decide func(*lifecycle.Decider) error, done func(error)) bool {

@@ -39,6 +39,7 @@ type loop struct {
 	readOnly  string          // why nothing can be committed; "" if all is well
 	troubled  cloudcrowd.Time // when a commit last failed
 	ended     endedTasks
+	more      bool  // leases may be left to give that the last batch had no room for
 	ahead     bool  // st has what no commit holds: it was decided on, and the commit is under way or failed
 	rows      int64 // since the last snapshot
 	events    int64 // likewise
@@ -225,7 +226,7 @@ func (l *loop) run(ctx context.Context) error {
 	batch := make([]command, 0, maxBatch)
 	for first := true; ; first = false {
 		batch = batch[:0]
-		if !first {
+		if !first && !l.more {
 			select {
 			case c := <-l.m.queue:
 				batch = append(batch, c)
@@ -234,15 +235,7 @@ func (l *loop) run(ctx context.Context) error {
 				return context.Cause(ctx)
 			}
 		}
-	drain:
-		for len(batch) < maxBatch {
-			select {
-			case c := <-l.m.queue:
-				batch = append(batch, c)
-			default:
-				break drain
-			}
-		}
+		batch = l.m.gather(batch)
 		if err := l.step(ctx, batch); err != nil {
 			return err
 		}
@@ -371,7 +364,8 @@ func (l *loop) fail(batch []command, err error) {
 
 // decide runs the commands of a batch, then everything time brings, then placement.
 func (l *loop) decide(batch []command) *lifecycle.Decider {
-	d := &lifecycle.Decider{State: l.st, At: l.now(), Rand: l.rand, Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator, Elsewhere: l.others.known, Events: l.scratch[:0]}
+	l.more = false
+	d := &lifecycle.Decider{State: l.st, At: l.now(), Rand: l.rand, Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator, Elsewhere: l.others.known, Most: maxWork, Events: l.scratch[:0]}
 	for i := range batch {
 		if batch[i].decide != nil {
 			batch[i].err = batch[i].decide(l, d)
@@ -395,7 +389,7 @@ func (l *loop) decide(batch []command) *lifecycle.Decider {
 		workers := l.open()
 		d.Field = l.field
 		l.leased = d.Assign(workers, d.At+cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()))
-		l.field = d.Field
+		l.field, l.more = d.Field, len(l.leased) >= maxWork
 		l.tellUses(d)
 		l.absorb(d)
 		if l.m.cfg.Hungry != nil {

@@ -39,6 +39,7 @@ const (
 	DefaultAhead     = 2
 	DefaultTick      = 250 * time.Millisecond
 	maxBatch         = 4096  // commands of one commit
+	maxWork          = 2048  // results in them, and leases given in one commit: more would not stay in the processor's cache until it is written
 	queueLength      = 16384 // commands waiting; beyond it workers' messages are dropped (and repeated) and the API waits
 	grantLife        = 24 * time.Hour
 	snapshotRows     = 5000
@@ -228,7 +229,26 @@ type command struct {
 	view   func(l *loop) // runs after the commit; nil for most
 	done   func(error)
 	job    cloudcrowd.JobID // of a submit: to find the offender of a refused hold
+	work   int              // results it brings
 	err    error
+}
+
+// gather adds what waits to a batch, as much as one commit takes.
+func (m *Manager) gather(batch []command) []command {
+	work := 0
+	for i := range batch {
+		work += batch[i].work
+	}
+	for len(batch) < maxBatch && work < maxWork {
+		select {
+		case c := <-m.queue:
+			batch = append(batch, c)
+			work += c.work
+		default:
+			return batch
+		}
+	}
+	return batch
 }
 
 // do runs a command and waits for its commit.

@@ -23,20 +23,6 @@ func distinct[T cmp.Ordered](list []T) []T {
 	return slices.Compact(list)
 }
 
-// few is a small memory of workers: most rows are about few.
-type few [64]struct {
-	worker cloudcrowd.WorkerID
-	name   string
-}
-
-// slot is where the memory has a worker, or another one with the same slot: the end of a key is as good as chance.
-func (f *few) slot(w cloudcrowd.WorkerID) int {
-	if len(w) < 2 {
-		return 0
-	}
-	return int(w[len(w)-1]^w[len(w)-2]<<3) % len(f)
-}
-
 // finder finds tasks of which neighbours are mostly of one job.
 type finder struct {
 	st  *lifecycle.State
@@ -62,7 +48,7 @@ func rowsOf(m *Manager, st *lifecycle.State, seq int64, at cloudcrowd.Time, out 
 	for i := range p.Charges {
 		p.Charges[i].Shard, p.Charges[i].Seq = st.Shard, seq
 	}
-	p.Records = recordRows(st, out.Records)
+	p.Records = recordRows(out.Records)
 	known := finder{st: st}
 	if len(out.Tasks) > 0 {
 		p.Tasks = make([]cloudcrowd.Task, 0, len(out.Tasks))
@@ -78,7 +64,6 @@ func rowsOf(m *Manager, st *lifecycle.State, seq int64, at cloudcrowd.Time, out 
 	settled := settledBefore(out)
 	if n := len(out.Attempts) + len(settled); n > 0 {
 		p.Attempts = make([]cloudcrowd.Attempt, 0, n)
-		var names few
 		for _, list := range [2][]cloudcrowd.AttemptID{out.Attempts, settled} {
 			for i, id := range list {
 				j, t := known.find(id.Task)
@@ -86,11 +71,7 @@ func rowsOf(m *Manager, st *lifecycle.State, seq int64, at cloudcrowd.Time, out 
 					continue
 				}
 				a := t.Attempts[id.N-1]
-				of := &names[names.slot(a.Worker)]
-				if of.worker != a.Worker || of.name == "" {
-					of.worker, of.name = a.Worker, m.name(a.Worker)
-				}
-				p.Attempts = append(p.Attempts, namedAttempt(j, id, a, of.name))
+				p.Attempts = append(p.Attempts, namedAttempt(j, id, a, m.nameOf(a)))
 			}
 		}
 	}
@@ -141,18 +122,11 @@ func settledBefore(out *lifecycle.Out) (list []cloudcrowd.AttemptID) {
 	return list
 }
 
-// recordRows are the standings of the workers that a row names, each once.
-func recordRows(st *lifecycle.State, workers []cloudcrowd.WorkerID) (rows []store.RecordRow) {
-	var seen few
-	var list []cloudcrowd.WorkerID
-	for _, w := range workers {
-		if s := &seen[seen.slot(w)]; s.worker != w {
-			s.worker = w
-			list = append(list, w)
-		}
-	}
-	for _, w := range distinct(list) {
-		rows = append(rows, store.RecordRow{Worker: w, Record: st.Record(w)})
+// recordRows are the standings that a row changed.
+func recordRows(changed []lifecycle.Changed) (rows []store.RecordRow) {
+	rows = make([]store.RecordRow, len(changed))
+	for i, c := range changed {
+		rows[i] = store.RecordRow{Worker: c.Worker, Record: *c.Record}
 	}
 	return rows
 }

@@ -58,8 +58,9 @@ func settled(t testing.TB, tasks int) (*Manager, *lifecycle.State, *lifecycle.Ou
 		a := &lifecycle.Attempt{N: 1, Worker: w, State: cloudcrowd.AttemptAccepted, EndedAt: 5, Result: &cloudcrowd.Result{Outcome: cloudcrowd.Succeeded}}
 		stage.Tasks = append(stage.Tasks, &lifecycle.Task{State: cloudcrowd.TaskDone, Unit: cloudcrowd.Unit{Lo: int64(i), Hi: int64(i) + 1}, Canonical: 1, Attempts: []*lifecycle.Attempt{a}})
 		out.Tasks, out.Attempts = append(out.Tasks, name, name), append(out.Attempts, aid)
-		out.Charges, out.Records = append(out.Charges, cloudcrowd.Charge{Attempt: aid, Worker: w}), append(out.Records, w, w)
+		out.Charges = append(out.Charges, cloudcrowd.Charge{Attempt: aid, Worker: w})
 	}
+	out.Records = []lifecycle.Changed{{Worker: w, Record: &cloudcrowd.Record{Valid: int64(tasks)}}}
 	return r.m, st, out
 }
 

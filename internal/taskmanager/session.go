@@ -57,7 +57,7 @@ func (m *Manager) Receive(w cloudcrowd.WorkerID, up cloudcrowd.Up) {
 		for i := range reports {
 			reports[i].Result = m.vetted(reports[i].Result)
 		}
-		m.post(command{decide: func(l *loop, d *lifecycle.Decider) error { l.reports(d, w, reports); return nil }})
+		m.post(command{work: len(reports), decide: func(l *loop, d *lifecycle.Decider) error { l.reports(d, w, reports); return nil }})
 	}
 	if slices.ContainsFunc(reports, func(r cloudcrowd.Report) bool { return len(r.Result.Outputs) > 0 }) {
 		m.cfg.Perform(ready)

@@ -16,12 +16,35 @@ import (
 
 // name is a worker's name for people, from the directory, remembered.
 func (m *Manager) name(w cloudcrowd.WorkerID) string {
+	if name := m.known(w); name != "" {
+		return name
+	}
+	return w.Short()
+}
+
+// nameOf is the name of an attempt's worker. It is kept beside what the worker did for the job, which whoever changes an attempt has at hand.
+func (m *Manager) nameOf(a *lifecycle.Attempt) string {
+	p := a.Part()
+	if p == nil {
+		return m.name(a.Worker)
+	}
+	if p.Name == "" {
+		p.Name = m.known(a.Worker)
+	}
+	if p.Name == "" {
+		return a.Worker.Short()
+	}
+	return p.Name
+}
+
+// known is a worker's name in the directory; "" if it has none, or cannot be read.
+func (m *Manager) known(w cloudcrowd.WorkerID) string {
 	if v, ok := m.names.Load(w); ok {
 		return v.(string)
 	}
 	row, err := m.cfg.Store.Worker(context.Background(), w)
 	if err != nil || row.Name == "" {
-		return w.Short()
+		return ""
 	}
 	m.names.Store(w, row.Name)
 	return row.Name
