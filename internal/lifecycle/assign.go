@@ -11,9 +11,15 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/verify"
 )
 
+// Leased is a new attempt and who has it.
+type Leased struct {
+	ID     cloudcrowd.AttemptID
+	Worker *scheduler.Worker
+}
+
 // Assign hands out leases: requesters take turns by fair share, the jobs of one go by priority and slack, the stages of a job by longest remaining path, and each
 // piece goes where it finishes earliest. It returns the new attempts; their workers' Held is updated, expires being when a lease ends unless extended.
-func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) []cloudcrowd.AttemptID {
+func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) []Leased {
 	if len(d.State.running) == 0 {
 		return nil
 	}
@@ -91,7 +97,7 @@ type assigner struct {
 	awake   bool         // see wake
 	planned int          // pieces that may still be booked on busy workers, to bound the look-ahead
 	expires cloudcrowd.Time
-	leased  []cloudcrowd.AttemptID
+	leased  []Leased
 	parties map[cloudcrowd.AccountID]int // by requester, counted when first asked for: nobody comes or goes meanwhile
 }
 
@@ -390,12 +396,12 @@ func (a *assigner) lease(src *source, id cloudcrowd.TaskID, t *Task, c scheduler
 	c.Why.Turn = a.explain(src)
 	a.d.emit(Event{AttemptLeased: &AttemptLeased{ID: attempt, Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j), Copy: c.Why.Purpose == Copy,
 		Reserve: min(a.d.reserve(j, src.stage, it.CoreSeconds), j.Available()), Expected: c.Why.RunSeconds + c.Why.FetchSeconds, Speed: w.Speed, Why: c.Why}})
-	a.field.Lease(w, attempt, &scheduler.Held{MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires,
+	a.field.Lease(w, scheduler.Held{ID: attempt, MemoryBytes: it.MemoryBytes, Expected: c.Why.RunSeconds + c.Why.FetchSeconds, LeasedAt: a.d.At, Expires: a.expires,
 		Until: LeaseLimit(&j.Spec.Stages[src.stage], a.d.At)})
 	for _, b := range it.Blobs {
-		w.Cached[b.Digest] = struct{}{}
+		w.Keep(b.Digest)
 	}
-	a.leased = append(a.leased, attempt)
+	a.leased = append(a.leased, Leased{attempt, w})
 	a.free--
 	turn.left--
 	turn.attempts++

@@ -79,7 +79,7 @@ func (a *assigner) copies() {
 }
 
 // spare reports whether a worker has a slot that nothing is meant for.
-func spare(w *scheduler.Worker) bool { return w.Free() > 0 && len(w.Held) < w.Slots && w.Wait() == 0 }
+func spare(w *scheduler.Worker) bool { return w.Free() > 0 && w.Held.Len() < w.Slots && w.Wait() == 0 }
 
 // late reports whether a leased attempt has taken far longer than was expected, and than most of its stage did.
 func (s *Stage) late(a *Attempt, now cloudcrowd.Time) bool {
@@ -118,7 +118,7 @@ func (d *Decider) straggler(j *Job, i int, ti int32, here map[cloudcrowd.WorkerI
 	}
 	s.remaining = s.elapsed // it is as likely to take as long again
 	id := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: j.ID, Stage: int32(i), Index: ti}, N: s.attempt.N}
-	if h := w.Held[id]; h != nil && h.Fraction >= leastShown {
+	if h := w.Held.Get(id); h != nil && h.Fraction >= leastShown {
 		s.remaining = math.Max(float64(d.At-h.LeasedAt)/1e6, 0) * (1/math.Min(h.Fraction, 1) - 1)
 	}
 	return s, true

@@ -93,7 +93,7 @@ func (a *assigner) holds(j *Job, i int, k int64, c scheduler.Choice) bool {
 	p, _ := j.Part(j.Spec.StageIndex(j.Spec.Stages[i].Split.Stage), k)
 	var bytes int64
 	for _, f := range p.Outputs {
-		if _, there := c.Worker.Cached[f.Digest]; !there {
+		if !c.Worker.Has(f.Digest) {
 			return false
 		}
 		bytes += f.SizeBytes

@@ -273,7 +273,7 @@ func (w *world) release(events []Event) {
 			continue
 		}
 		for _, k := range w.workers {
-			delete(k.Held, id)
+			k.Held.Delete(id)
 		}
 	}
 }
@@ -281,7 +281,7 @@ func (w *world) release(events []Event) {
 func (w *world) worker(name, owner string, speed float64, slots int) *scheduler.Worker {
 	id := cloudcrowd.WorkerID("U" + name)
 	k := &scheduler.Worker{ID: id, Name: name, Owner: cloudcrowd.AccountID(owner), Speed: speed, Slots: slots, Capacity: slots,
-		Held: map[cloudcrowd.AttemptID]*scheduler.Held{}, Cached: map[cloudcrowd.Digest]struct{}{}}
+		Cached: map[cloudcrowd.Digest]struct{}{}}
 	w.workers[name], w.names[id] = k, name
 	return k
 }
@@ -306,13 +306,13 @@ func (w *world) crowd() []*scheduler.Worker {
 // assign hands out leases and notes what an honest worker would answer.
 func (w *world) assign() []Event {
 	w.t.Helper()
-	var leased []cloudcrowd.AttemptID
+	var leased []Leased
 	events := w.decide(func(d *Decider) {
 		d.Copies = w.copies
 		leased = d.Assign(w.crowd(), w.now+30e6)
 	})
-	for _, id := range leased {
-		w.truth[id] = w.honest(id)
+	for _, given := range leased {
+		w.truth[given.ID] = w.honest(given.ID)
 	}
 	return events
 }
@@ -373,7 +373,8 @@ func (w *world) report(id cloudcrowd.AttemptID, by string, r cloudcrowd.Result) 
 			}
 		}
 		w.release(d.Events) // as the loop does: what follows is leased in the same batch
-		for _, id := range d.Assign(w.crowd(), w.now+30e6) {
+		for _, given := range d.Assign(w.crowd(), w.now+30e6) {
+			id := given.ID
 			w.truth[id] = w.honest(id)
 		}
 	})

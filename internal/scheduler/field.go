@@ -25,7 +25,8 @@ type Field struct {
 	slots   int  // of those
 	free    int  // leases they take now
 	classes []*class
-	touched []*place
+	touched []*Worker
+	at      []int32                         // where in its queue each of workers is
 	holders map[cloudcrowd.Digest][]*Worker // by digests asked for
 	asked   cloudcrowd.Time                 // when the first of holders was found
 	next    []int                           // see queue.search
@@ -38,27 +39,35 @@ type class struct {
 	free, busy queue // take a lease now; do not
 }
 
+// place is where a worker is in a field.
 type place struct {
-	field   *Field
-	worker  *Worker
-	order   int // in the list of workers
-	free    int // leases it took when it was last looked at
+	field   *Field // nil: it is in none
 	class   *class
 	in      *queue  // nil: it takes nothing, and nobody can tell when it will
-	at      int     // in the queue
 	until   float64 // seconds after Field.began when a slot is free; 0: one is
+	order   int32   // in the list of workers
+	free    int32   // leases it took when it was last looked at
 	touched bool    // it is in Field.touched
 }
 
-func (p *place) touch() {
-	if !p.touched {
-		p.touched = true
-		p.field.touched = append(p.field.touched, p)
-	}
+// queue is a heap by the time from which a slot is free; of equals the first in the list of workers comes first. It is kept apart from the workers, so that most of
+// them need not be touched.
+type queue struct {
+	list []entry
+	at   []int32 // Field.at
 }
 
-// queue is a heap by the time from which a slot is free; of equals the first in the list of workers comes first.
-type queue struct{ list []*place }
+type entry struct {
+	until float64 // place.until
+	order int32   // place.order
+}
+
+func (e entry) before(o entry) bool {
+	if e.until != o.until {
+		return e.until < o.until
+	}
+	return e.order < o.order
+}
 
 const (
 	classWidth = 0.05 // of speeds, logarithmic
@@ -74,7 +83,7 @@ const (
 func NewField(workers []*Worker, now cloudcrowd.Time) *Field {
 	f := &Field{began: now, now: now, workers: workers, small: len(workers) <= smallField}
 	for _, w := range workers {
-		w.place = nil
+		w.place = place{}
 		if !w.Closed {
 			f.open++
 			f.slots += w.Slots
@@ -85,7 +94,7 @@ func NewField(workers []*Worker, now cloudcrowd.Time) *Field {
 		return f
 	}
 	byNumber := map[int]*class{}
-	all := make([]place, 0, f.open)
+	f.at = make([]int32, len(workers))
 	for i, w := range workers {
 		if w.Closed {
 			continue
@@ -93,14 +102,13 @@ func NewField(workers []*Worker, now cloudcrowd.Time) *Field {
 		number := int(math.Floor(math.Log(math.Max(w.Speed, 0.01)) / classWidth))
 		c := byNumber[number]
 		if c == nil {
-			c = &class{}
+			c = &class{free: queue{at: f.at}, busy: queue{at: f.at}}
 			byNumber[number] = c
 			f.classes = append(f.classes, c)
 		}
 		c.fastest = math.Max(c.fastest, math.Max(w.Speed, 0.01))
-		all = append(all, place{field: f, worker: w, order: i, class: c})
-		w.place = &all[len(all)-1]
-		f.renew(w.place)
+		w.place = place{field: f, order: int32(i), class: c}
+		f.renew(w)
 	}
 	slices.SortFunc(f.classes, func(a, b *class) int {
 		if a.fastest > b.fastest {
@@ -125,28 +133,24 @@ func (f *Field) Refresh(now cloudcrowd.Time) {
 		}
 		return
 	}
-	touched := f.touched
-	f.touched = nil
-	for _, p := range touched {
-		p.touched = false
-		f.renew(p)
+	for _, w := range f.touched {
+		w.place.touched = false
+		f.renew(w)
 	}
-	at := float64(now-f.began) / 1e6
-	for _, c := range f.classes {
-		for _, q := range []*queue{&c.free, &c.busy} {
-			for len(q.list) > 0 && q.list[0].until > 0 && q.list[0].until <= at {
-				f.late(q.list[0], at)
-			}
-		}
-	}
+	clear(f.touched)
+	f.touched = f.touched[:0]
 }
 
-// late looks anew at a worker that should be free and is not, and not again for some time: it has the place of one that is free then.
-func (f *Field) late(p *place, at float64) {
-	f.renew(p)
-	if p.in != nil && p.until > 0 && p.until < at+lateAgain {
-		p.until = at + lateAgain
-		p.in.down(p.at)
+// late looks anew at the workers at the head of a queue that should be free and are not, as long as one of them could be better than the best so far. They have the place
+// of those that are free some time later, so that the next placement does not look at them again.
+func (f *Field) late(q *queue, s *search, run float64) {
+	for len(q.list) > 0 && q.list[0].until > 0 && q.list[0].until <= s.at && !s.beats(run) {
+		w := f.workers[q.list[0].order]
+		f.renew(w)
+		if p := &w.place; p.in != nil && p.until > 0 && p.until < s.at+lateAgain {
+			p.until = s.at + lateAgain
+			p.in.fix(entry{p.until, p.order})
+		}
 	}
 }
 
@@ -154,9 +158,9 @@ func (f *Field) late(p *place, at float64) {
 func (f *Field) Slots() (slots, free int) { return f.slots, f.free }
 
 // renew looks at a worker anew and puts it where it belongs.
-func (f *Field) renew(p *place) {
-	f.rest = p.worker.prepare(f.now, f.rest)
-	f.moved(p)
+func (f *Field) renew(w *Worker) {
+	f.rest = w.prepare(f.now, f.rest)
+	f.moved(w)
 }
 
 // Place chooses the worker where the item finishes earliest. Ties go to the first in the list of workers, in a large field nearly so.
@@ -164,15 +168,15 @@ func (f *Field) Place(it Item) Choice {
 	if f.small {
 		return Place(it, f.workers)
 	}
-	s := search{it: it, now: f.now, next: f.next}
+	s := search{it: it, now: f.now, at: float64(f.now-f.began) / 1e6, next: f.next}
 	for _, c := range f.classes {
 		run := it.CoreSeconds / c.fastest
-		if s.second != nil && run >= s.why.FinishSeconds {
+		if s.beats(run) {
 			break // classes come fastest first
 		}
-		c.free.search(&s, run)
+		f.search(&c.free, &s, run)
 		if !it.FreeOnly {
-			c.busy.search(&s, run)
+			f.search(&c.busy, &s, run)
 		}
 	}
 	if s.best == nil || s.why.FetchSeconds > 0 { // else whoever could be earlier was looked at
@@ -193,11 +197,11 @@ func (f *Field) Place(it Item) Choice {
 }
 
 // Lease gives a worker of the field a lease.
-func (f *Field) Lease(w *Worker, id cloudcrowd.AttemptID, h *Held) {
+func (f *Field) Lease(w *Worker, h Held) {
 	f.current(w)
-	w.Lease(id, h)
-	if w.place != nil {
-		f.moved(w.place)
+	w.Lease(h)
+	if w.place.field != nil {
+		f.moved(w)
 	}
 }
 
@@ -205,9 +209,9 @@ func (f *Field) Lease(w *Worker, id cloudcrowd.AttemptID, h *Held) {
 func (f *Field) Book(w *Worker, seconds float64) {
 	f.current(w)
 	w.Book(seconds)
-	if w.place != nil {
-		f.moved(w.place)
-		w.place.touch()
+	if w.place.field != nil {
+		f.moved(w)
+		w.Touch()
 	}
 }
 
@@ -219,11 +223,11 @@ func (f *Field) current(w *Worker) {
 }
 
 // moved puts a worker where it belongs, after what it holds or takes has changed.
-func (f *Field) moved(p *place) {
-	w := p.worker
+func (f *Field) moved(w *Worker) {
+	p := &w.place
 	free := w.Free()
-	f.free += free - p.free
-	p.free, p.until = free, 0
+	f.free += free - int(p.free)
+	p.free, p.until = int32(free), 0
 	if w.slots[0] > 0 {
 		p.until = float64(w.at-f.began)/1e6 + w.slots[0]
 	}
@@ -234,19 +238,18 @@ func (f *Field) moved(p *place) {
 	case w.idle():
 		q = nil
 	}
-	if q != p.in {
+	e := entry{p.until, p.order}
+	switch {
+	case q == p.in && q != nil:
+		q.fix(e)
+	case q != p.in:
 		if p.in != nil {
-			p.in.remove(p)
+			p.in.remove(p.order)
 		}
 		if p.in = q; q != nil {
-			q.add(p)
-			q.up(p.at)
+			q.list = append(q.list, entry{})
+			q.up(len(q.list)-1, e)
 		}
-		return
-	}
-	if q != nil {
-		q.down(p.at)
-		q.up(p.at)
 	}
 }
 
@@ -264,7 +267,7 @@ func (f *Field) holdersOf(it Item) []*Worker {
 	list, known := f.holders[largest.Digest]
 	if !known {
 		for _, w := range f.workers {
-			if _, ok := w.Cached[largest.Digest]; ok && w.place != nil {
+			if w.place.field != nil && w.Has(largest.Digest) {
 				if list = append(list, w); len(list) == mostLooks {
 					break
 				}
@@ -282,10 +285,16 @@ func (f *Field) holdersOf(it Item) []*Worker {
 type search struct {
 	it           Item
 	now          cloudcrowd.Time
+	at           float64 // the same in seconds after Field.began
 	best, second *Worker
 	why          cloudcrowd.Why
 	secondFinish float64
 	next         []int // of queue.search, kept from one to the next
+}
+
+// beats reports whether the two best so far finish no later than anybody can who takes so long from now on.
+func (s *search) beats(seconds float64) bool {
+	return s.second != nil && seconds >= s.why.FinishSeconds
 }
 
 // look considers one worker and reports whether it may have the item.
@@ -308,21 +317,22 @@ func (s *search) look(w *Worker) bool {
 // pass lets a worker know the time.
 func (s *search) pass(w *Worker) { w.passed = float64(s.now-w.at) / 1e6 }
 
-// search looks at the queue's workers in order of wait, as long as one could be better than the best. It leaves the queue as it was: a second, small heap
-// holds the places whose parents were looked at.
-func (q *queue) search(s *search, run float64) {
+// search looks at a queue's workers in order of wait, as long as one could be better than the best. It leaves the queue as it was, but for workers that are late: a
+// second, small heap holds the places whose parents were looked at.
+func (f *Field) search(q *queue, s *search, run float64) {
+	f.late(q, s, run)
 	s.next = q.push(s.next[:0], 0)
 	for looks, vain := 0, 0; len(s.next) > 0 && looks < mostLooks && vain < mostVain; {
 		i := q.pop(s.next)
 		s.next = s.next[:len(s.next)-1]
-		w := q.list[i].worker
-		s.pass(w)
-		if s.second != nil && w.Wait()+run >= s.why.FinishSeconds {
+		e := q.list[i]
+		wait := math.Max(e.until-s.at, 0)
+		if s.beats(wait + run) {
 			return
 		}
-		if s.look(w) {
+		if s.look(f.workers[e.order]) {
 			looks++
-		} else if w.Wait() > AheadSeconds {
+		} else if wait > AheadSeconds {
 			vain++ // those behind it are booked for longer still
 		}
 		s.next = q.push(q.push(s.next, 2*i+1), 2*i+2)
@@ -360,55 +370,54 @@ func (q *queue) pop(next []int) int {
 	}
 }
 
-func (q *queue) less(i, j int) bool {
-	a, b := q.list[i], q.list[j]
-	if a.until != b.until {
-		return a.until < b.until
-	}
-	return a.order < b.order
+func (q *queue) less(i, j int) bool { return q.list[i].before(q.list[j]) }
+
+func (q *queue) set(i int, e entry) {
+	q.list[i] = e
+	q.at[e.order] = int32(i)
 }
 
-func (q *queue) swap(i, j int) {
-	q.list[i], q.list[j] = q.list[j], q.list[i]
-	q.list[i].at, q.list[j].at = i, j
-}
-
-func (q *queue) add(p *place) {
-	p.at = len(q.list)
-	q.list = append(q.list, p)
-}
-
-func (q *queue) remove(p *place) {
-	i, last := p.at, len(q.list)-1
-	q.swap(i, last)
-	q.list[last] = nil
-	q.list = q.list[:last]
-	if i < last {
-		q.down(i)
-		q.up(i)
+// fix gives a worker that is in the queue another time.
+func (q *queue) fix(e entry) {
+	if i := int(q.at[e.order]); !q.up(i, e) {
+		q.down(i, e)
 	}
 }
 
-func (q *queue) up(i int) {
-	for i > 0 && q.less(i, (i-1)/2) {
-		q.swap(i, (i-1)/2)
+func (q *queue) remove(order int32) {
+	i, last := int(q.at[order]), len(q.list)-1
+	e := q.list[last]
+	if q.list = q.list[:last]; i < last && !q.up(i, e) {
+		q.down(i, e)
+	}
+}
+
+// up puts an entry into a place that is free, or above it, and reports whether it went above.
+func (q *queue) up(i int, e entry) bool {
+	from := i
+	for i > 0 && e.before(q.list[(i-1)/2]) {
+		q.set(i, q.list[(i-1)/2])
 		i = (i - 1) / 2
 	}
+	q.set(i, e)
+	return i < from
 }
 
-func (q *queue) down(i int) {
+// down puts an entry into a place that is free, or below it.
+func (q *queue) down(i int, e entry) {
 	for {
 		least := 2*i + 1
 		if least >= len(q.list) {
-			return
+			break
 		}
 		if right := least + 1; right < len(q.list) && q.less(right, least) {
 			least = right
 		}
-		if !q.less(least, i) {
-			return
+		if !q.list[least].before(e) {
+			break
 		}
-		q.swap(i, least)
+		q.set(i, q.list[least])
 		i = least
 	}
+	q.set(i, e)
 }

@@ -2,8 +2,6 @@ package scheduler
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -62,7 +60,7 @@ func TestFieldFindsTheEarliest(t *testing.T) {
 				t.Fatalf("item %d %+v finishes after %v on %s, after %v on %s", k, it, got.Why.FinishSeconds, got.Worker.Name, want.Why.FinishSeconds, want.Worker.Name)
 			}
 			if got.Now {
-				f.Lease(got.Worker, cloudcrowd.AttemptID{N: int32(1000 + k)}, &Held{Expected: got.Why.RunSeconds, MemoryBytes: it.MemoryBytes})
+				f.Lease(got.Worker, Held{ID: cloudcrowd.AttemptID{N: int32(1000 + k)}, Expected: got.Why.RunSeconds, MemoryBytes: it.MemoryBytes})
 			} else {
 				f.Book(got.Worker, got.Why.RunSeconds)
 			}
@@ -76,8 +74,8 @@ func TestFieldIsKept(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		workers := crowd(t, rapid.IntRange(smallField-1, 90).Draw(t, "workers"))
 		for _, w := range workers { // so that no estimate has been outlived
-			for _, h := range w.Held {
-				h.Expected += 1000
+			for i := range w.Held.All() {
+				w.Held.All()[i].Expected += 1000
 			}
 		}
 		kept := NewField(workers, 0)
@@ -86,8 +84,8 @@ func TestFieldIsKept(t *testing.T) {
 			now += cloudcrowd.Time(rapid.IntRange(0, 10e6).Draw(t, "passed"))
 			for range rapid.IntRange(0, 5).Draw(t, "changes") {
 				w := workers[rapid.IntRange(0, len(workers)-1).Draw(t, "changed")]
-				if ids := slices.SortedFunc(maps.Keys(w.Held), func(a, b cloudcrowd.AttemptID) int { return int(a.N - b.N) }); len(ids) > 0 {
-					delete(w.Held, ids[0])
+				if w.Held.Len() > 0 {
+					w.Held.Delete(w.Held.All()[0].ID)
 				}
 				w.Capacity = w.Slots + rapid.IntRange(-1, 2).Draw(t, "capacity")
 				w.Touch()
@@ -117,7 +115,7 @@ func TestFieldIsKept(t *testing.T) {
 				t.Fatalf("round %d: %+v finishes after %v on %s, anew after %v on %s", k, it, got.Why.FinishSeconds, got.Worker.Name, want.Why.FinishSeconds, want.Worker.Name)
 			}
 			if got.Now {
-				kept.Lease(got.Worker, cloudcrowd.AttemptID{N: int32(1000 + k)}, &Held{Expected: 1000 + got.Why.RunSeconds, LeasedAt: now})
+				kept.Lease(got.Worker, Held{ID: cloudcrowd.AttemptID{N: int32(1000 + k)}, Expected: 1000 + got.Why.RunSeconds, LeasedAt: now})
 			} else {
 				kept.Book(got.Worker, got.Why.RunSeconds)
 			}
@@ -171,7 +169,7 @@ func BenchmarkField(b *testing.B) {
 			b.ResetTimer()
 			for i := range b.N {
 				c := f.Place(Item{CoreSeconds: 1e-6})
-				f.Lease(c.Worker, cloudcrowd.AttemptID{N: int32(i)}, &Held{Expected: 1e-6})
+				f.Lease(c.Worker, Held{ID: cloudcrowd.AttemptID{N: int32(i)}, Expected: 1e-6})
 			}
 		})
 	}

@@ -16,36 +16,54 @@ const (
 	AheadSeconds     = 1.0      // a lease may be queued behind others if a slot frees within so long
 )
 
-// Worker is what placement knows of one connected worker. The caller keeps one per connection and updates it between calls.
+// Worker is what placement knows of one connected worker. The caller keeps one per connection and updates it between calls. It is not to be copied. What every placement
+// looks at comes first and lies together.
 type Worker struct {
-	ID          cloudcrowd.WorkerID
-	Name        string
-	Owner       cloudcrowd.AccountID
-	Speed       float64 // of one slot, 1.0 = reference core
+	Held        Leases
 	Slots       int
-	Capacity    int   // leases it takes in all: slots and some ahead
-	MemoryBytes int64 // for all slots together
+	Capacity    int     // leases it takes in all: slots and some ahead
+	MemoryBytes int64   // for all slots together
+	Speed       float64 // of one slot, 1.0 = reference core
 	Bandwidth   float64
-	Closed      bool // draining, exiled or refused: no new leases
-	Held        map[cloudcrowd.AttemptID]*Held
-	Cached      map[cloudcrowd.Digest]struct{}
+	slots       []float64            // seconds from at until each slot is free, a heap: the least first; made by Prepare
+	at          cloudcrowd.Time      // of Prepare
+	passed      float64              // seconds since then, as far as known
+	widest      int64                // memory of the largest lease held; kept by Prepare and Lease
+	place       place                // in the field it was last put into
+	Closed      bool                 // draining, exiled or refused: no new leases
+	few         [4]float64           // slots, where they are no more
+	recent      [2]cloudcrowd.Digest // of those it has, the last ones asked for
 
-	slots  []float64       // seconds from at until each slot is free, a heap: the least first; made by Prepare
-	at     cloudcrowd.Time // of Prepare
-	passed float64         // seconds since then, as far as known
-	widest int64           // memory of the largest lease held; kept by Prepare and Lease
-	place  *place          // in the field it was last put into; nil: none
+	Tag    int // for the caller
+	ID     cloudcrowd.WorkerID
+	Owner  cloudcrowd.AccountID
+	Name   string
+	Cached map[cloudcrowd.Digest]struct{} // see Has, Keep and Forget
 }
 
-// Held is one lease a worker holds.
-type Held struct {
-	MemoryBytes int64
-	Expected    float64         // seconds it takes there, from its start
-	LeasedAt    cloudcrowd.Time // start, as far as known
-	Expires     cloudcrowd.Time
-	Until       cloudcrowd.Time // no heartbeat extends it beyond; 0: no limit
-	Missing     int             // beats in a row that did not mention it
-	Fraction    float64         // progress as the worker says
+// Has reports whether the worker has a blob. Most often the same is asked as before, and the map is not looked at.
+func (w *Worker) Has(d cloudcrowd.Digest) bool {
+	if d == w.recent[0] || d == w.recent[1] {
+		return d != ""
+	}
+	_, ok := w.Cached[d]
+	if ok {
+		w.recent = [2]cloudcrowd.Digest{d, w.recent[0]}
+	}
+	return ok
+}
+
+// Keep says that the worker has a blob.
+func (w *Worker) Keep(d cloudcrowd.Digest) {
+	if !w.Has(d) {
+		w.Cached[d] = struct{}{}
+	}
+}
+
+// Forget says that nothing is known any more of what the worker has.
+func (w *Worker) Forget() {
+	clear(w.Cached)
+	w.recent = [2]cloudcrowd.Digest{}
 }
 
 // Free is the number of further leases the worker takes now.
@@ -53,12 +71,12 @@ func (w *Worker) Free() int {
 	if w.Closed {
 		return 0
 	}
-	return max(w.Capacity-len(w.Held), 0)
+	return max(w.Capacity-w.Held.Len(), 0)
 }
 
 // idle reports whether the worker has a slot with nothing to do and still takes no lease, for example because its disk is full. No time can be told at
 // which it will, so nothing waits for it.
-func (w *Worker) idle() bool { return w.Free() == 0 && len(w.Held) < w.Slots }
+func (w *Worker) idle() bool { return w.Free() == 0 && w.Held.Len() < w.Slots }
 
 // Prepare computes when each slot will be free from the leases held.
 func (w *Worker) Prepare(now cloudcrowd.Time) {
@@ -69,18 +87,23 @@ func (w *Worker) Prepare(now cloudcrowd.Time) {
 // prepare uses rest for what it needs room for, and returns it.
 func (w *Worker) prepare(now cloudcrowd.Time, rest []float64) []float64 {
 	w.at, w.passed = now, 0
-	w.slots = w.slots[:0]
-	for range max(w.Slots, 1) {
-		w.slots = append(w.slots, 0)
+	if n := max(w.Slots, 1); n <= len(w.few) {
+		w.slots = w.few[:n]
+	} else if len(w.slots) != n {
+		w.slots = make([]float64, n)
 	}
+	clear(w.slots)
 	rest, w.widest = rest[:0], 0
-	for _, h := range w.Held {
+	for i := range w.Held.list {
+		h := &w.Held.list[i]
 		w.widest = max(w.widest, h.MemoryBytes)
 		elapsed := float64(now-h.LeasedAt) / 1e6
 		// An attempt that has outlived its estimate is as likely to take as long again.
 		rest = append(rest, math.Max(h.Expected-elapsed, 0.1*math.Max(elapsed, 0.01)))
 	}
-	slices.Sort(rest)
+	if len(rest) > 1 {
+		slices.Sort(rest)
+	}
 	for _, r := range rest {
 		w.Book(r)
 	}
@@ -89,8 +112,9 @@ func (w *Worker) prepare(now cloudcrowd.Time, rest []float64) []float64 {
 
 // Touch says that what the worker holds or takes has changed. Whoever changes it outside of a field calls this, or the field goes on by what it knew.
 func (w *Worker) Touch() {
-	if w.place != nil {
-		w.place.touch()
+	if f := w.place.field; f != nil && !w.place.touched {
+		w.place.touched = true
+		f.touched = append(f.touched, w)
 	}
 }
 
@@ -114,8 +138,8 @@ func (w *Worker) Book(seconds float64) {
 }
 
 // Lease gives the worker a lease, which takes the slot that is free first.
-func (w *Worker) Lease(id cloudcrowd.AttemptID, h *Held) {
-	w.Held[id] = h
+func (w *Worker) Lease(h Held) {
+	w.Held.Put(h)
 	w.widest = max(w.widest, h.MemoryBytes)
 	w.Book(h.Expected)
 }
@@ -206,7 +230,7 @@ func ready(w *Worker, it Item) bool {
 	if w.Free() == 0 || !w.fits(it.MemoryBytes) {
 		return false
 	}
-	return len(w.Held) < w.Slots || w.Wait() <= AheadSeconds
+	return w.Held.Len() < w.Slots || w.Wait() <= AheadSeconds
 }
 
 // fits reports whether the memory limits of the attempts that run at once stay within the worker's memory. Queued leases take none.
@@ -215,12 +239,12 @@ func (w *Worker) fits(bytes int64) bool {
 		return true
 	}
 	// Most often all of them fit whatever they are.
-	if beside := int64(min(len(w.Held), max(w.Slots, 1)-1)); beside == 0 || w.widest <= (w.MemoryBytes-bytes)/beside {
+	if beside := int64(min(w.Held.Len(), max(w.Slots, 1)-1)); beside == 0 || w.widest <= (w.MemoryBytes-bytes)/beside {
 		return bytes <= w.MemoryBytes
 	}
-	held := make([]int64, 0, len(w.Held))
-	for _, h := range w.Held {
-		held = append(held, h.MemoryBytes)
+	held := make([]int64, 0, w.Held.Len())
+	for i := range w.Held.list {
+		held = append(held, w.Held.list[i].MemoryBytes)
 	}
 	slices.Sort(held)
 	used := bytes
@@ -241,7 +265,7 @@ func (w *Worker) Rate() float64 {
 func estimate(it Item, w *Worker) cloudcrowd.Why {
 	var missing int64
 	for _, b := range it.Blobs {
-		if _, ok := w.Cached[b.Digest]; !ok {
+		if !w.Has(b.Digest) {
 			missing += b.SizeBytes
 		}
 	}

@@ -13,9 +13,10 @@ import (
 // worker makes one with the given leases, prepared at time 0.
 func worker(name string, speed float64, slots int, held ...Held) *Worker {
 	w := &Worker{ID: cloudcrowd.WorkerID(name), Name: name, Speed: speed, Slots: slots, Capacity: slots + 2, Bandwidth: 1 << 20,
-		Held: map[cloudcrowd.AttemptID]*Held{}, Cached: map[cloudcrowd.Digest]struct{}{}}
+		Cached: map[cloudcrowd.Digest]struct{}{}}
 	for i := range held {
-		w.Held[cloudcrowd.AttemptID{N: int32(i + 1)}] = &held[i]
+		held[i].ID = cloudcrowd.AttemptID{N: int32(i + 1)}
+		w.Held.Put(held[i])
 	}
 	w.Prepare(0)
 	return w
@@ -121,7 +122,7 @@ func TestMemoryFits(t *testing.T) {
 			w := worker("w", 1, c.slots)
 			w.MemoryBytes, w.Capacity = 100*mib, 10
 			for i, bytes := range c.held {
-				w.Held[cloudcrowd.AttemptID{N: int32(i)}] = &Held{MemoryBytes: bytes, Expected: 0.1}
+				w.Held.Put(Held{ID: cloudcrowd.AttemptID{N: int32(i)}, MemoryBytes: bytes, Expected: 0.1})
 			}
 			w.Prepare(0)
 			if got := Place(Item{MemoryBytes: c.ask}, []*Worker{w}); got.Now != c.now {

@@ -29,8 +29,11 @@ func (m *Manager) refuseDraining() error {
 // Leased is how many attempts are out.
 func (m *Manager) Leased(ctx context.Context) (n int, err error) {
 	err = m.view(ctx, func(l *loop) {
-		for _, held := range l.held {
-			n += len(held)
+		for _, s := range l.ordered {
+			n += s.sched.Held.Len()
+		}
+		for _, held := range l.absent {
+			n += held.Len()
 		}
 	})
 	return n, err

@@ -27,12 +27,14 @@ type loop struct {
 	epoch     int64
 	rand      *rand.Rand
 	sessions  map[cloudcrowd.WorkerID]*session
-	ordered   []*session                                                       // sessions by worker
-	takers    []*scheduler.Worker                                              // see open; nil: to be made again
-	field     *scheduler.Field                                                 // of takers, kept from one placement to the next; nil: to be made again
-	held      map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held // leases by worker, connected or not
-	out       map[cloudcrowd.WorkerID]*cloudcrowd.Down                         // to be sent after the commit
-	leased    []cloudcrowd.AttemptID
+	ordered   []*session                                // sessions by worker
+	takers    []*scheduler.Worker                       // see open; nil: to be made again
+	field     *scheduler.Field                          // of takers, kept from one placement to the next; nil: to be made again
+	absent    map[cloudcrowd.WorkerID]*scheduler.Leases // held by workers without a session
+	out       []*outbox                                 // with something to be sent after the commit
+	strangers map[cloudcrowd.WorkerID]*outbox           // of them, those for workers without a session
+	recent    *session                                  // looked up last, see session
+	leased    []lifecycle.Leased
 	inFlight  map[work]bool   // input-output jobs under way
 	undone    map[work]undone // those that failed and are tried again
 	project   *projector
@@ -61,7 +63,7 @@ type loop struct {
 }
 
 func newLoop(ctx context.Context, m *Manager) (*loop, error) {
-	l := &loop{m: m, sessions: map[cloudcrowd.WorkerID]*session{}, inFlight: map[work]bool{}, undone: map[work]undone{}, out: map[cloudcrowd.WorkerID]*cloudcrowd.Down{}}
+	l := &loop{m: m, sessions: map[cloudcrowd.WorkerID]*session{}, inFlight: map[work]bool{}, undone: map[work]undone{}, strangers: map[cloudcrowd.WorkerID]*outbox{}}
 	head, err := m.cfg.Take(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("taking over shard %d: %w", m.cfg.Shard, err)
@@ -166,8 +168,15 @@ func (l *loop) reload(ctx context.Context) error {
 
 // rebuildHeld derives who holds what from the state. Leases known before keep their expiry, others (after a restart) start anew.
 func (l *loop) rebuildHeld() {
-	before := l.held
-	l.held = map[cloudcrowd.WorkerID]map[cloudcrowd.AttemptID]*scheduler.Held{}
+	before, absent := map[cloudcrowd.WorkerID]scheduler.Leases{}, l.absent
+	for w, held := range absent {
+		before[w] = *held
+	}
+	for _, s := range l.ordered {
+		before[s.sched.ID] = s.sched.Held
+		s.sched.Held, s.due = scheduler.Leases{}, 0
+	}
+	l.absent = map[cloudcrowd.WorkerID]*scheduler.Leases{}
 	now := l.now()
 	expires := now + cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds())
 	for _, j := range l.st.Jobs {
@@ -181,27 +190,44 @@ func (l *loop) rebuildHeld() {
 						continue
 					}
 					id := cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: j.ID, Stage: int32(si), Index: ti}, N: a.N}
-					h := before[a.Worker][id]
-					if h == nil {
-						h = &scheduler.Held{MemoryBytes: j.Spec.Stages[si].Resources.MemoryBytes, Expected: a.Expected, LeasedAt: a.LeasedAt, Expires: expires,
-							Until: lifecycle.LeaseLimit(&j.Spec.Stages[si], now)}
+					known := before[a.Worker]
+					if h := known.Get(id); h != nil {
+						l.holdings(a.Worker).Put(*h)
+						continue
 					}
-					l.holdings(a.Worker)[id] = h
+					l.holdings(a.Worker).Put(scheduler.Held{ID: id, MemoryBytes: j.Spec.Stages[si].Resources.MemoryBytes, Expected: a.Expected, LeasedAt: a.LeasedAt, Expires: expires,
+						Until: lifecycle.LeaseLimit(&j.Spec.Stages[si], now)})
 				}
 			}
 		}
 	}
-	for _, s := range l.sessions {
-		s.sched.Held = l.holdings(s.sched.ID)
-	}
 	l.field = nil
 }
 
-func (l *loop) holdings(w cloudcrowd.WorkerID) map[cloudcrowd.AttemptID]*scheduler.Held {
-	h := l.held[w]
+// session is that of a worker, nil if it has none. The one found last is asked for again and again.
+func (l *loop) session(w cloudcrowd.WorkerID) *session {
+	if l.recent == nil || l.recent.sched.ID != w {
+		if l.recent = l.sessions[w]; l.recent == nil {
+			return nil
+		}
+	}
+	return l.recent
+}
+
+// heldBy are the leases a worker holds, connected or not; nil if it is not known to hold any.
+func (l *loop) heldBy(w cloudcrowd.WorkerID) *scheduler.Leases {
+	if s := l.session(w); s != nil {
+		return &s.sched.Held
+	}
+	return l.absent[w]
+}
+
+// holdings is heldBy for whoever adds to them.
+func (l *loop) holdings(w cloudcrowd.WorkerID) *scheduler.Leases {
+	h := l.heldBy(w)
 	if h == nil {
-		h = map[cloudcrowd.AttemptID]*scheduler.Held{}
-		l.held[w] = h
+		h = &scheduler.Leases{}
+		l.absent[w] = h
 	}
 	return h
 }
@@ -257,7 +283,7 @@ func (l *loop) step(ctx context.Context, batch []command) error {
 			l.after(d, batch)
 			return nil
 		}
-		clear(l.out)
+		l.unsend()
 		l.leased = l.leased[:0]
 		var short *store.InsufficientError
 		switch {
@@ -421,31 +447,62 @@ func (l *loop) drop(id cloudcrowd.AttemptID) cloudcrowd.WorkerID {
 	if a == nil {
 		return ""
 	}
-	s := l.sessions[a.Worker]
-	held := map[cloudcrowd.AttemptID]*scheduler.Held(nil)
-	if s != nil {
-		held = s.sched.Held // that of l.held
-	} else {
-		held = l.held[a.Worker]
-	}
-	if _, ok := held[id]; !ok {
+	held := l.heldBy(a.Worker)
+	if held == nil || !held.Delete(id) {
 		return ""
 	}
-	delete(held, id)
-	if s != nil {
+	if s := l.session(a.Worker); s != nil {
 		s.sched.Touch()
+	} else if held.Len() == 0 {
+		delete(l.absent, a.Worker)
 	}
 	return a.Worker
 }
 
+// outbox is what is to be sent to a worker after the commit.
+type outbox struct {
+	worker cloudcrowd.WorkerID
+	order  int  // of its session; see open
+	queued bool // it is in loop.out
+	down   cloudcrowd.Down
+}
+
 // to is the message being put together for a worker.
 func (l *loop) to(w cloudcrowd.WorkerID) *cloudcrowd.Down {
-	d := l.out[w]
-	if d == nil {
-		d = &cloudcrowd.Down{}
-		l.out[w] = d
+	b := l.boxOf(w)
+	if l.session(w) == nil {
+		l.strangers[w] = b
 	}
-	return d
+	return l.queue(b)
+}
+
+// boxOf is where messages for a worker are put together.
+func (l *loop) boxOf(w cloudcrowd.WorkerID) *outbox {
+	if s := l.session(w); s != nil {
+		return s.box
+	}
+	if b := l.strangers[w]; b != nil {
+		return b
+	}
+	return &outbox{worker: w}
+}
+
+func (l *loop) queue(b *outbox) *cloudcrowd.Down {
+	if !b.queued {
+		b.queued = true
+		l.out = append(l.out, b)
+	}
+	return &b.down
+}
+
+// unsend drops what was to be sent.
+func (l *loop) unsend() {
+	for _, b := range l.out {
+		b.queued, b.down = false, cloudcrowd.Down{}
+	}
+	clear(l.out)
+	l.out = l.out[:0]
+	clear(l.strangers)
 }
 
 // commit writes the batch; with no events there is nothing to write.

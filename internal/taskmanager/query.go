@@ -287,7 +287,7 @@ func (m *Manager) Attempts(ctx context.Context, id cloudcrowd.JobID, p store.Pag
 				for _, ti := range st.Open() {
 					for _, a := range st.Tasks[ti].Attempts {
 						if aid := (cloudcrowd.AttemptID{Task: cloudcrowd.TaskID{Job: id, Stage: int32(si), Index: ti}, N: a.N}); !a.State.Ended() {
-							running = append(running, attemptView(m, j, aid, a, l.held[a.Worker][aid]))
+							running = append(running, attemptView(m, j, aid, a, l.heldBy(a.Worker).Get(aid)))
 						}
 					}
 				}
@@ -344,7 +344,7 @@ func (m *Manager) Worker(ctx context.Context, id cloudcrowd.WorkerID) (cloudcrow
 func (l *loop) workerView(r store.WorkerRow) cloudcrowd.WorkerView {
 	rec := l.st.Record(r.ID)
 	v := cloudcrowd.WorkerView{Worker: r.Worker, Info: r.Info, LastSeen: r.LastSeen, Record: rec, Standing: verify.Standing(rec, l.now()), ErrorRate: verify.ErrorRate(rec),
-		Running: sortedAttempts(l.held[r.ID])}
+		Running: attemptsOf(l.heldBy(r.ID))}
 	if s := l.sessions[r.ID]; s != nil {
 		v.Info, v.Online, v.Draining, v.CachedBytes = s.info, s.online, s.leaving, s.cachedBytes
 		v.LastSeen = max(v.LastSeen, s.lastSeen)
@@ -356,9 +356,9 @@ func (l *loop) workerView(r store.WorkerRow) cloudcrowd.WorkerView {
 // Running lists the attempts a worker holds.
 func (m *Manager) Running(ctx context.Context, id cloudcrowd.WorkerID) (list []cloudcrowd.Attempt, err error) {
 	err = m.view(ctx, func(l *loop) {
-		for _, aid := range sortedAttempts(l.held[id]) {
+		for _, aid := range attemptsOf(l.heldBy(id)) {
 			if j, _, _, a := l.st.Find(aid); a != nil {
-				list = append(list, attemptView(m, j, aid, a, l.held[id][aid]))
+				list = append(list, attemptView(m, j, aid, a, l.heldBy(id).Get(aid)))
 			}
 		}
 	})
@@ -473,7 +473,7 @@ func (l *loop) status(s *cloudcrowd.ServerStatus) {
 		if v.online {
 			s.WorkersOnline++
 			s.Slots += v.sched.Slots
-			s.SlotsBusy += min(len(v.sched.Held), v.sched.Slots)
+			s.SlotsBusy += min(v.sched.Held.Len(), v.sched.Slots)
 		}
 		if rec := l.record(w); verify.Exiled(rec, now) {
 			s.Attention = append(s.Attention, fmt.Sprintf("worker %s is distrusted: %s", l.m.name(w), plural(rec.Invalid, "of its results was refused", "of its results were refused")))

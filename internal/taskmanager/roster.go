@@ -19,7 +19,7 @@ func (l *loop) enter(w cloudcrowd.WorkerID, s *session) {
 	} else {
 		l.ordered = slices.Insert(l.ordered, at, s)
 	}
-	l.sessions[w], l.takers = s, nil
+	l.sessions[w], l.takers, l.recent = s, nil, nil
 }
 
 // silent notes that a worker has gone, and since when.
@@ -41,9 +41,10 @@ func (s *session) takes() bool { return s.online && !s.sched.Closed }
 func (l *loop) open() []*scheduler.Worker {
 	if l.takers == nil {
 		l.takers, l.field = make([]*scheduler.Worker, 0, len(l.ordered)), nil
-		for _, s := range l.ordered {
+		for i, s := range l.ordered {
+			s.box.order, s.sched.Tag = i, i
 			if s.listed = s.takes(); s.listed {
-				l.takers = append(l.takers, s.sched)
+				l.takers = append(l.takers, &s.sched)
 			}
 		}
 	}

@@ -86,7 +86,7 @@ func moved(t *testing.T, chains int64, forget bool) (bytes, read int64, fused in
 			if forget {
 				r.m.post(command{decide: func(lo *loop, _ *lifecycle.Decider) error {
 					for _, s := range lo.sessions {
-						clear(s.sched.Cached)
+						s.sched.Forget()
 					}
 					return nil
 				}})

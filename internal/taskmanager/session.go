@@ -14,21 +14,24 @@ import (
 
 // session is a worker that has said Hello since the server started. It is not durable: workers say it again.
 type session struct {
-	id          string
-	info        cloudcrowd.WorkerInfo
-	owner       cloudcrowd.AccountID
-	sched       *scheduler.Worker
 	online      bool
 	listed      bool // among the workers that take work, see open
 	leaving     bool
 	revoked     bool
 	lastSeen    cloudcrowd.Time
 	goneAt      cloudcrowd.Time // when the connection closed; 0 while online
+	due         cloudcrowd.Time // none of its leases ends before, unless it is gone
+	sched       scheduler.Worker
+	box         *outbox
+	id          string
+	info        cloudcrowd.WorkerInfo
+	owner       cloudcrowd.AccountID
 	cachedBytes int64
 	noted       cloudcrowd.Time // when the directory was last told
 }
 
 const (
+	shortestLimit = cloudcrowd.Time(60 * 1e6) // no lease's limit is shorter
 	missingBeats  = 2                         // beats without a lease before it counts as never received
 	missingAge    = 5 * 1e6                   // and its age by then, microseconds
 	beatsToGone   = 5                         // heartbeats of silence after which a worker counts as gone
@@ -148,15 +151,21 @@ func (m *Manager) hello(w cloudcrowd.WorkerID, h cloudcrowd.Hello, settle bool) 
 func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcrowd.AccountID, h cloudcrowd.Hello, settle bool) {
 	cfg := &l.m.cfg
 	slots := min(max(h.Info.Slots, 1), 1024)
-	s := &session{id: h.Session, info: h.Info, owner: owner, online: true, lastSeen: d.At, cachedBytes: h.CachedBytes}
-	s.sched = &scheduler.Worker{ID: w, Name: h.Info.Name, Owner: owner, Speed: h.Info.Speed, Slots: slots, Capacity: slots + cfg.Ahead,
-		MemoryBytes: h.Info.MemoryBytes, Held: l.holdings(w), Cached: map[cloudcrowd.Digest]struct{}{}}
+	s := &session{id: h.Session, info: h.Info, owner: owner, online: true, lastSeen: d.At, cachedBytes: h.CachedBytes,
+		sched: scheduler.Worker{ID: w, Name: h.Info.Name, Owner: owner, Speed: h.Info.Speed, Slots: slots, Capacity: slots + cfg.Ahead,
+			MemoryBytes: h.Info.MemoryBytes, Cached: map[cloudcrowd.Digest]struct{}{}}}
 	s.cache(h.Cached)
+	if held := l.heldBy(w); held != nil {
+		s.sched.Held = *held
+		delete(l.absent, w)
+	}
+	s.box = l.boxOf(w)
+	delete(l.strangers, w)
 	l.enter(w, s)
 	known := map[cloudcrowd.AttemptID]bool{}
 	for _, id := range h.Holding {
 		known[id] = true
-		if _, ok := s.sched.Held[id]; !ok {
+		if s.sched.Held.Get(id) == nil {
 			l.to(w).Cancels = append(l.to(w).Cancels, id)
 		}
 	}
@@ -164,9 +173,9 @@ func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcro
 		known[id] = true
 	}
 	expires := d.At + cloudcrowd.Time(cfg.LeaseTTL.Microseconds())
-	for _, id := range sortedAttempts(s.sched.Held) {
+	for _, id := range attemptsOf(&s.sched.Held) {
 		if known[id] || !settle {
-			s.sched.Held[id].Expires = expires
+			s.sched.Held.Get(id).Expires = expires
 		} else {
 			d.Returned(id, "its worker started anew and does not have it")
 		}
@@ -196,15 +205,15 @@ func (l *loop) note(w cloudcrowd.WorkerID, s *session, at cloudcrowd.Time) {
 func (s *session) cache(list []cloudcrowd.Digest) {
 	for _, d := range list {
 		if len(s.sched.Cached) >= maxCachedSeen {
-			clear(s.sched.Cached) // forgetting costs a less well chosen worker, no more
+			s.sched.Forget() // it costs a less well chosen worker, no more
 		}
-		s.sched.Cached[d] = struct{}{}
+		s.sched.Keep(d)
 	}
 }
 
 // message takes a beat, leases handed back, or a farewell.
 func (l *loop) message(d *lifecycle.Decider, w cloudcrowd.WorkerID, up cloudcrowd.Up) {
-	s := l.sessions[w]
+	s := l.session(w)
 	if s == nil || up.Beat != nil && up.Beat.Session != s.id {
 		l.to(w).Refresh = true
 		return
@@ -214,7 +223,7 @@ func (l *loop) message(d *lifecycle.Decider, w cloudcrowd.WorkerID, up cloudcrow
 	s.sched.Closed = s.leaving || s.revoked
 	l.relist(s)
 	for _, id := range up.Returned {
-		if _, ok := s.sched.Held[id]; ok {
+		if s.sched.Held.Get(id) != nil {
 			d.Returned(id, "handed back by its worker")
 		}
 	}
@@ -232,7 +241,7 @@ func (l *loop) beat(d *lifecycle.Decider, s *session, b *cloudcrowd.Beat) {
 	listed := make(map[cloudcrowd.AttemptID]bool, len(b.Holding))
 	for _, p := range b.Holding {
 		listed[p.Attempt] = true
-		h := s.sched.Held[p.Attempt]
+		h := s.sched.Held.Get(p.Attempt)
 		if h == nil {
 			l.to(s.sched.ID).Cancels = append(l.to(s.sched.ID).Cancels, p.Attempt)
 			continue
@@ -242,8 +251,8 @@ func (l *loop) beat(d *lifecycle.Decider, s *session, b *cloudcrowd.Beat) {
 			h.LeasedAt = d.At - cloudcrowd.Time(p.Elapsed*1e6)
 		}
 	}
-	for _, id := range sortedAttempts(s.sched.Held) {
-		if h := s.sched.Held[id]; !listed[id] {
+	for _, id := range attemptsOf(&s.sched.Held) {
+		if h := s.sched.Held.Get(id); !listed[id] {
 			if h.Missing++; h.Missing > missingBeats && d.At-h.LeasedAt > missingAge {
 				d.Returned(id, "it never reached its worker")
 			}
@@ -257,7 +266,7 @@ func (l *loop) beat(d *lifecycle.Decider, s *session, b *cloudcrowd.Beat) {
 
 // reports takes results; each is acknowledged after the commit unless it is not this worker's to report.
 func (l *loop) reports(d *lifecycle.Decider, w cloudcrowd.WorkerID, list []cloudcrowd.Report) {
-	s := l.sessions[w]
+	s := l.session(w)
 	if s != nil {
 		s.lastSeen = d.At
 	}
@@ -279,25 +288,36 @@ func (l *loop) reports(d *lifecycle.Decider, w cloudcrowd.WorkerID, list []cloud
 func (l *loop) expire(d *lifecycle.Decider) {
 	silence := cloudcrowd.Time(l.m.cfg.Heartbeat.Microseconds()) * beatsToGone
 	grace := cloudcrowd.Time(l.m.cfg.GoneGrace.Microseconds())
-	for _, s := range l.sessions {
+	lost := map[cloudcrowd.AttemptID]string{}
+	horizon := d.At + min(cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()), shortestLimit) // what is leased from now on ends later
+	look := func(held *scheduler.Leases, gone bool) (due cloudcrowd.Time) {
+		due = horizon
+		for i := range held.All() {
+			switch h := &held.All()[i]; {
+			case gone:
+				lost[h.ID] = "its worker vanished"
+			case d.At > h.Expires:
+				lost[h.ID] = "its lease expired without a heartbeat"
+			case h.Until > 0 && d.At > h.Until:
+				lost[h.ID] = "no result came in twice its timeout"
+			default:
+				if due = min(due, h.Expires); h.Until > 0 {
+					due = min(due, h.Until)
+				}
+			}
+		}
+		return due
+	}
+	for _, s := range l.ordered {
 		if s.online && d.At-s.lastSeen > silence {
 			l.silent(s, s.lastSeen)
 		}
-	}
-	lost := map[cloudcrowd.AttemptID]string{}
-	for w, held := range l.held {
-		s := l.sessions[w]
-		gone := s != nil && !s.online && d.At-s.goneAt > grace
-		for id, h := range held {
-			switch {
-			case gone:
-				lost[id] = "its worker vanished"
-			case d.At > h.Expires:
-				lost[id] = "its lease expired without a heartbeat"
-			case h.Until > 0 && d.At > h.Until:
-				lost[id] = "no result came in twice its timeout"
-			}
+		if gone := !s.online && d.At-s.goneAt > grace; gone || d.At > s.due {
+			s.due = look(&s.sched.Held, gone)
 		}
+	}
+	for _, held := range l.absent {
+		look(held, false)
 	}
 	for _, id := range sortedAttempts(lost) {
 		d.Lost(id, lost[id])
@@ -306,33 +326,41 @@ func (l *loop) expire(d *lifecycle.Decider) {
 
 // send delivers what the batch has put together, leases included.
 func (l *loop) send() {
-	for _, id := range l.leased {
+	for _, given := range l.leased {
+		id := given.ID
 		if _, _, _, a := l.st.Find(id); a == nil || a.State != cloudcrowd.AttemptLeased {
 			continue // its job ended in the same batch
 		}
-		lease, w, err := l.lease(id)
+		lease, err := l.lease(id)
 		if err != nil {
 			reason := fmt.Sprintf("stage %d cannot be turned into work: %v", id.Task.Stage, err)
 			l.m.post(command{decide: func(_ *loop, d *lifecycle.Decider) error { d.Fail(id.Task.Job, reason); return nil }})
 			continue
 		}
-		l.to(w).Leases = append(l.to(w).Leases, lease)
+		down := l.queue(l.ordered[given.Worker.Tag].box)
+		down.Leases = append(down.Leases, lease)
 	}
+	clear(l.leased)
 	l.leased = l.leased[:0]
-	for _, w := range sortedWorkers(l.out) {
-		if err := l.m.cfg.Courier.Send(w, *l.out[w]); err != nil {
-			l.m.log.Debug("sending", "worker", w.Short(), "err", err)
+	if len(l.strangers) > 0 || l.takers == nil { // not all have a place in order
+		slices.SortFunc(l.out, func(a, b *outbox) int { return strings.Compare(string(a.worker), string(b.worker)) })
+	} else {
+		slices.SortFunc(l.out, func(a, b *outbox) int { return a.order - b.order })
+	}
+	for _, b := range l.out {
+		if err := l.m.cfg.Courier.Send(b.worker, b.down); err != nil {
+			l.m.log.Debug("sending", "worker", b.worker.Short(), "err", err)
 		}
 	}
-	clear(l.out)
+	l.unsend()
 }
 
 // lease puts together what a worker needs for an attempt.
-func (l *loop) lease(id cloudcrowd.AttemptID) (cloudcrowd.Lease, cloudcrowd.WorkerID, error) {
+func (l *loop) lease(id cloudcrowd.AttemptID) (cloudcrowd.Lease, error) {
 	j, _, _, a := l.st.Find(id)
 	payload, err := payloadOf(j, id.Task)
 	if err != nil {
-		return cloudcrowd.Lease{}, "", err
+		return cloudcrowd.Lease{}, err
 	}
 	lease := cloudcrowd.Lease{Attempt: id, Payload: payload}
 	grant := func(d cloudcrowd.Digest) {
@@ -349,7 +377,7 @@ func (l *loop) lease(id cloudcrowd.AttemptID) (cloudcrowd.Lease, cloudcrowd.Work
 	}
 	const logRoom = 256 << 10
 	lease.Upload = l.m.cfg.Signer.Upload(id, a.Worker, payload.Resources.OutputBytes+logRoom, l.m.cfg.Now().Add(grantLife))
-	return lease, a.Worker, nil
+	return lease, nil
 }
 
 // grant is a token for reading a blob. Tasks of a stage read the same module and often the same inputs, so tokens are kept for a small part of their life.
@@ -364,6 +392,16 @@ func (l *loop) grant(d cloudcrowd.Digest) string {
 		l.granted[d] = token
 	}
 	return token
+}
+
+// attemptsOf lists leases in a fixed order.
+func attemptsOf(held *scheduler.Leases) []cloudcrowd.AttemptID {
+	ids := make([]cloudcrowd.AttemptID, 0, held.Len())
+	for i := range held.All() {
+		ids = append(ids, held.All()[i].ID)
+	}
+	slices.SortFunc(ids, compareAttempts)
+	return ids
 }
 
 func sortedAttempts[V any](m map[cloudcrowd.AttemptID]V) []cloudcrowd.AttemptID {

@@ -230,7 +230,7 @@ func (m *Manager) RevokeWorker(ctx context.Context, id cloudcrowd.WorkerID, revo
 		s.sched.Closed = s.leaving || revoked || !s.online
 		l.relist(s)
 		if revoked {
-			for _, a := range sortedAttempts(s.sched.Held) {
+			for _, a := range attemptsOf(&s.sched.Held) {
 				d.Returned(a, "its worker was revoked")
 				l.to(id).Cancels = append(l.to(id).Cancels, a)
 			}
