@@ -21,6 +21,20 @@ type Out struct {
 	number    int64  // no other Out of the state has the same; 0: none yet
 }
 
+// Sizes are how long the lists of an Out are.
+type Sizes struct{ charges, tasks, attempts, records int }
+
+// Sizes says how much was collected, for Grow of the next.
+func (o *Out) Sizes() Sizes {
+	return Sizes{len(o.Charges), len(o.Tasks), len(o.Attempts), len(o.Records)}
+}
+
+// Grow makes room for as much, at once instead of bit by bit.
+func (o *Out) Grow(s Sizes) {
+	o.Charges, o.Tasks = slices.Grow(o.Charges, s.charges), slices.Grow(o.Tasks, s.tasks)
+	o.Attempts, o.Records = slices.Grow(o.Attempts, s.attempts), slices.Grow(o.Records, s.records)
+}
+
 // Changed is a worker whose standing has changed. The record is the state's own.
 type Changed struct {
 	Worker cloudcrowd.WorkerID
@@ -81,29 +95,38 @@ func (s *State) Apply(ev Event, at cloudcrowd.Time, out *Out) {
 
 func must(ok bool, format string, args ...any) {
 	if !ok {
-		panic("lifecycle: " + fmt.Sprintf(format, args...))
+		broken(format, args...)
 	}
 }
+
+// broken is must for what happens with every task: there the words are not even prepared where all is well.
+func broken(format string, args ...any) { panic("lifecycle: " + fmt.Sprintf(format, args...)) }
 
 // What an event is about it looks up by stage, task or attempt, which note that the job changes.
 
 func (s *State) stage(job cloudcrowd.JobID, stage int32) *Stage {
 	j := s.Job(job)
-	must(j != nil && int(stage) < len(j.Stages), "event about unknown stage %s-%d", job, stage)
+	if !(j != nil && int(stage) < len(j.Stages)) {
+		broken("event about unknown stage %s-%d", job, stage)
+	}
 	s.touch(j)
 	return j.Stages[stage]
 }
 
 func (s *State) task(id cloudcrowd.TaskID) (*Job, *Stage, *Task) {
 	j, st, t := s.FindTask(id)
-	must(t != nil, "event about unknown task %s", id)
+	if t == nil {
+		broken("event about unknown task %s", id)
+	}
 	s.touch(j)
 	return j, st, t
 }
 
 func (s *State) attempt(id cloudcrowd.AttemptID) (*Job, *Stage, *Task, *Attempt) {
 	j, st, t, a := s.Find(id)
-	must(a != nil, "event about unknown attempt %s", id)
+	if a == nil {
+		broken("event about unknown attempt %s", id)
+	}
 	s.touch(j)
 	return j, st, t, a
 }
@@ -129,7 +152,9 @@ func (s *State) applySubmitted(e *JobSubmitted, at cloudcrowd.Time, out *Out) {
 func (s *State) applyCarved(e *TaskCarved, at cloudcrowd.Time) {
 	j := s.Job(e.Task.Job)
 	st := s.stage(e.Task.Job, e.Task.Stage)
-	must(int(e.Task.Index) == len(st.Tasks), "task %s carved out of order", e.Task)
+	if int(e.Task.Index) != len(st.Tasks) {
+		broken("task %s carved out of order", e.Task)
+	}
 	st.Tasks = append(st.Tasks, &Task{Unit: e.Unit, Level: e.Level, Pos: e.Pos, Final: e.Final, State: cloudcrowd.TaskWaiting,
 		Quorum: e.Quorum, Start: e.Start, Alone: e.Alone, Need: e.Need, CreatedAt: at})
 	st.open.add(e.Task.Index)
@@ -138,10 +163,14 @@ func (s *State) applyCarved(e *TaskCarved, at cloudcrowd.Time) {
 		for len(st.Levels) <= int(e.Level) {
 			st.Levels = append(st.Levels, nil)
 		}
-		must(len(st.Levels[e.Level]) == int(e.Pos), "merge node %s at level %d out of order", e.Task, e.Level)
+		if len(st.Levels[e.Level]) != int(e.Pos) {
+			broken("merge node %s at level %d out of order", e.Task, e.Level)
+		}
 		st.Levels[e.Level] = append(st.Levels[e.Level], e.Task.Index)
 	} else {
-		must(e.Unit.Lo == st.Next, "task %s starts at %d, the cursor is at %d", e.Task, e.Unit.Lo, st.Next)
+		if e.Unit.Lo != st.Next {
+			broken("task %s starts at %d, the cursor is at %d", e.Task, e.Unit.Lo, st.Next)
+		}
 		st.Next = e.Unit.Hi
 	}
 	if st.StartedAt == 0 {
@@ -212,9 +241,15 @@ func (s *State) refuse(j *Job, a *Attempt, at cloudcrowd.Time, out *Out) {
 
 func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
 	j, st, t := s.task(e.ID.Task)
-	must(int(e.ID.N) == len(t.Attempts)+1, "attempt %s leased out of order", e.ID)
-	must(j.State == cloudcrowd.JobRunning, "attempt %s leased of a job that is %s", e.ID, j.State)
-	must(e.Reserve <= j.Available(), "attempt %s reserves %d of %d", e.ID, e.Reserve, j.Available())
+	if int(e.ID.N) != len(t.Attempts)+1 {
+		broken("attempt %s leased out of order", e.ID)
+	}
+	if j.State != cloudcrowd.JobRunning {
+		broken("attempt %s leased of a job that is %s", e.ID, j.State)
+	}
+	if e.Reserve > j.Available() {
+		broken("attempt %s reserves %d of %d", e.ID, e.Reserve, j.Available())
+	}
 	a := &Attempt{N: e.ID.N, Worker: e.Worker, Owner: e.Owner, Trusted: e.Trusted, State: cloudcrowd.AttemptLeased,
 		Round: t.Round, LeasedAt: at, Reserve: e.Reserve, Expected: e.Expected, Speed: e.Speed, Why: e.Why, Copy: e.Copy}
 	t.Attempts = append(t.Attempts, a)
@@ -229,7 +264,9 @@ func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
 
 func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
 	j, st, t, a := s.attempt(e.ID)
-	must(a.State == cloudcrowd.AttemptLeased || a.State == cloudcrowd.AttemptLost || a.State == cloudcrowd.AttemptCancelled && a.Digest == "", "attempt %s reported while %s", e.ID, a.State)
+	if !(a.State == cloudcrowd.AttemptLeased || a.State == cloudcrowd.AttemptLost || a.State == cloudcrowd.AttemptCancelled && a.Digest == "") {
+		broken("attempt %s reported while %s", e.ID, a.State)
+	}
 	if a.State == cloudcrowd.AttemptLeased {
 		st.Running--
 		st.Lateness = lateness(st.Lateness, float64(at-a.LeasedAt)/1e6, a.Why.FinishSeconds)
@@ -261,7 +298,9 @@ func (s *State) applyReported(e *AttemptReported, at cloudcrowd.Time) {
 
 func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 	j, st, t, a := s.attempt(e.ID)
-	must(!a.State.Ended(), "attempt %s ends twice", e.ID)
+	if a.State.Ended() {
+		broken("attempt %s ends twice", e.ID)
+	}
 	if a.State == cloudcrowd.AttemptLeased {
 		st.Running--
 	}
@@ -301,7 +340,9 @@ func (s *State) applyEnded(e *AttemptEnded, at cloudcrowd.Time, out *Out) {
 func (s *State) pay(j *Job, st *Stage, id cloudcrowd.TaskID, t *Task, paid []Paid, at cloudcrowd.Time, out *Out) {
 	for _, p := range paid {
 		a := t.Attempts[p.N-1]
-		must(a.Charge == 0, "attempt %s-%d is paid twice", id, p.N)
+		if a.Charge != 0 {
+			broken("attempt %s-%d is paid twice", id, p.N)
+		}
 		a.Charge, a.Fee, a.CoreSeconds = p.Gross, p.Fee, p.CoreSeconds
 		t.Cost += p.Gross
 		st.Cost += p.Gross
@@ -326,8 +367,12 @@ func (s *State) post(j *Job, id cloudcrowd.AttemptID, a *Attempt, at cloudcrowd.
 
 func (s *State) applyDone(e *TaskDone, at cloudcrowd.Time, out *Out) {
 	j, st, t := s.task(e.Task)
-	must(t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning, "task %s done while %s", e.Task, t.State)
-	must(e.Canonical >= 1 && int(e.Canonical) <= len(t.Attempts), "task %s has no attempt %d", e.Task, e.Canonical)
+	if !(t.State == cloudcrowd.TaskWaiting || t.State == cloudcrowd.TaskRunning) {
+		broken("task %s done while %s", e.Task, t.State)
+	}
+	if !(e.Canonical >= 1 && int(e.Canonical) <= len(t.Attempts)) {
+		broken("task %s has no attempt %d", e.Task, e.Canonical)
+	}
 	canon := t.Attempts[e.Canonical-1]
 	var parties []string // who agree
 	for _, a := range t.Attempts {

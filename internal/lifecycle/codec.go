@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"bytes"
 	"fmt"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/klauspost/compress/zstd"
@@ -13,8 +14,9 @@ import (
 // Events and snapshots are CBOR with small integer keys: compact, exact, and readable by later versions, which skip fields they do not know.
 // Text that is not UTF-8 (a unit a program listed, an error that quotes a file) is read back as it was written: refusing it would leave a shard that cannot start.
 var (
-	encMode, _ = cbor.EncOptions{Sort: cbor.SortCoreDeterministic}.EncMode()
-	decMode, _ = cbor.DecOptions{MaxArrayElements: 1 << 27, MaxMapPairs: 1 << 27, UTF8: cbor.UTF8DecodeInvalid}.DecMode()
+	encMode, _   = cbor.EncOptions{Sort: cbor.SortCoreDeterministic}.EncMode()
+	encBuffer, _ = cbor.EncOptions{Sort: cbor.SortCoreDeterministic}.UserBufferEncMode()
+	decMode, _   = cbor.DecOptions{MaxArrayElements: 1 << 27, MaxMapPairs: 1 << 27, UTF8: cbor.UTF8DecodeInvalid}.DecMode()
 )
 
 // Large batches repeat the same ids and words thousands of times; compressed they take a tenth, and the disk is what a commit waits for. Compressed bytes
@@ -33,6 +35,9 @@ const (
 
 // plainLimit is the most that n packed bytes may unpack to.
 func plainLimit(n int) uint64 { return max(smallPlain, largestRatio*uint64(n)) }
+
+// plains are buffers for what is packed.
+var plains = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // The options are right, so making them cannot fail; what they need they make when first used.
 var (
@@ -67,8 +72,20 @@ func unpack(b []byte) ([]byte, error) {
 
 // EncodeEvents packs a batch.
 func EncodeEvents(events []Event) ([]byte, error) {
-	b, err := encMode.Marshal(events)
-	return pack(b), err
+	plain := plains.Get().(*bytes.Buffer)
+	defer plains.Put(plain)
+	plain.Reset()
+	if err := encBuffer.MarshalToBuffer(events, plain); err != nil {
+		return nil, err
+	}
+	if plain.Len() < packFrom {
+		return bytes.Clone(plain.Bytes()), nil
+	}
+	packed := pack(plain.Bytes())
+	if len(packed) > 0 && &packed[0] == &plain.Bytes()[0] { // as it was
+		return bytes.Clone(packed), nil
+	}
+	return packed, nil
 }
 
 // DecodeEvents unpacks a batch.

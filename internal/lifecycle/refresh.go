@@ -122,8 +122,9 @@ func (t *Task) refresh() {
 }
 
 // Votes are the results of the present round.
-func (t *Task) Votes() []verify.Vote {
-	var votes []verify.Vote
+func (t *Task) Votes() []verify.Vote { return t.votes(nil) }
+
+func (t *Task) votes(votes []verify.Vote) []verify.Vote {
 	for _, a := range t.Attempts {
 		if a.Round == t.Round && a.State == cloudcrowd.AttemptReported {
 			votes = append(votes, verify.Vote{N: a.N, Party: a.Party(), Digest: a.Digest})
@@ -150,7 +151,11 @@ func (t *Task) Wanted() int {
 	if reported == 0 { // most often
 		return max(t.Start, t.Quorum, 1) - min(leased, max(t.Start, t.Quorum, 1))
 	}
-	votes := t.Votes()
+	if t.Quorum == 1 && reported == 1 {
+		return 0
+	}
+	var few [4]verify.Vote
+	votes := t.votes(few[:0])
 	v := verify.Quorum(votes, t.Quorum)
 	if v.State != verify.Pending {
 		return 0

@@ -91,7 +91,8 @@ type Part struct {
 	CPUSeconds float64              `cbor:"7,keyasint,omitempty"`
 	Name       string               `cbor:"-"` // of the worker, for people: kept here by whoever looks it up
 
-	known *known // the worker, once it was looked up; derived
+	parties [2]string // see Attempt.Party: of attempts that are not trusted, and that are; derived
+	known   *known    // the worker, once it was looked up; derived
 }
 
 // Available is what may still be reserved.
@@ -185,13 +186,22 @@ type Attempt struct {
 
 // Party is who answers for an attempt's result: its owner, or the machine itself where the owner is trusted.
 func (a *Attempt) Party() string {
-	if a.party == "" {
-		a.party = "owner " + string(a.Owner)
-		if a.Trusted {
-			a.party = "worker " + string(a.Worker)
+	if a.party != "" {
+		return a.party
+	}
+	named := &a.party
+	if p := a.part; p != nil && p.Owner == a.Owner { // all its attempts for the job are called the same
+		if named = &p.parties[0]; a.Trusted {
+			named = &p.parties[1]
 		}
 	}
-	return a.party
+	if *named == "" {
+		*named = "owner " + string(a.Owner)
+		if a.Trusted {
+			*named = "worker " + string(a.Worker)
+		}
+	}
+	return *named
 }
 
 // Part is what the attempt's worker did for its job; nil if that was not looked up since the state was loaded.
@@ -357,6 +367,21 @@ func (s *State) Job(id cloudcrowd.JobID) *Job {
 		s.last = s.Jobs[id]
 	}
 	return s.last
+}
+
+// Warm looks at what a result of an attempt will change, so that it is at hand then; see its caller. What it returns means nothing.
+func (s *State) Warm(id cloudcrowd.AttemptID) int {
+	_, _, t, a := s.Find(id)
+	if a == nil {
+		return 0
+	}
+	n := int(t.State[0]) + int(t.Round) + int(t.Cost) + len(t.Reason) + int(a.EndedAt) + len(a.Verdict) + int(a.Why.Rank)
+	if p := a.part; p != nil {
+		if n += int(p.Attempts) + len(p.Name); p.known != nil {
+			n += int(p.known.noted) + int(p.known.Record.Earned)
+		}
+	}
+	return n
 }
 
 // FindTask returns the parts a task id names.

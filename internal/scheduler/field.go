@@ -62,6 +62,9 @@ type entry struct {
 	order int32   // place.order
 }
 
+// late reports whether the worker should be free by now, and nobody has looked whether it is.
+func (e entry) late(at float64) bool { return e.until > 0 && e.until <= at }
+
 func (e entry) before(o entry) bool {
 	if e.until != o.until {
 		return e.until < o.until
@@ -141,10 +144,10 @@ func (f *Field) Refresh(now cloudcrowd.Time) {
 	f.touched = f.touched[:0]
 }
 
-// late looks anew at the workers at the head of a queue that should be free and are not, as long as one of them could be better than the best so far. They have the place
-// of those that are free some time later, so that the next placement does not look at them again.
+// late looks anew at the workers at the head of a queue that should be free and are not, as long as one of them could be better than the best so far: at a few where there
+// is one. They have the place of those that are free some time later, so that the next placement does not look at them again.
 func (f *Field) late(q *queue, s *search, run float64) {
-	for len(q.list) > 0 && q.list[0].until > 0 && q.list[0].until <= s.at && !s.beats(run) {
+	for looks := 0; len(q.list) > 0 && q.list[0].late(s.at) && !s.beats(run) && (s.best == nil || looks < mostLooks); looks++ {
 		w := f.workers[q.list[0].order]
 		f.renew(w)
 		if p := &w.place; p.in != nil && p.until > 0 && p.until < s.at+lateAgain {
@@ -327,7 +330,7 @@ func (f *Field) search(q *queue, s *search, run float64) {
 		s.next = s.next[:len(s.next)-1]
 		e := q.list[i]
 		wait := math.Max(e.until-s.at, 0)
-		if s.beats(wait + run) {
+		if s.beats(wait+run) || e.late(s.at) {
 			return
 		}
 		if s.look(f.workers[e.order]) {

@@ -21,8 +21,10 @@ type Held struct {
 	Missing     int             // beats in a row that did not mention it
 }
 
-// fewLeases is how many are found without an index.
-const fewLeases = 16
+const (
+	fewLeases  = 16  // so many are found without an index
+	keptLeases = 512 // room for so many is kept when there are none
+)
 
 // Len is how many there are; nil holds none.
 func (l *Leases) Len() int { return len(l.All()) }
@@ -95,7 +97,7 @@ func (l *Leases) Delete(id cloudcrowd.AttemptID) bool {
 	l.list[i] = l.list[last]
 	l.list[last] = Held{}
 	l.list = l.list[:last]
-	if last == 0 && l.index != nil { // a worker that was given much once does not keep the room for ever
+	if last == 0 && cap(l.list) > keptLeases { // a worker that was given much once does not keep the room for ever
 		*l = Leases{}
 	}
 	return true

@@ -110,6 +110,18 @@ func (w *Worker) prepare(now cloudcrowd.Time, rest []float64) []float64 {
 	return rest
 }
 
+// Warm looks at what a result of the worker will change, so that it is at hand then. What it returns means nothing.
+func (w *Worker) Warm() int {
+	n := w.Capacity + int(w.at) + int(w.place.free) + len(w.ID)
+	for i := range w.Held.list {
+		n += w.Held.list[i].Missing + int(w.Held.list[i].ID.N)
+	}
+	if w.place.in != nil {
+		n += int(w.place.in.at[w.place.order])
+	}
+	return n
+}
+
 // Touch says that what the worker holds or takes has changed. Whoever changes it outside of a field calls this, or the field goes on by what it knew.
 func (w *Worker) Touch() {
 	if f := w.place.field; f != nil && !w.place.touched {

@@ -41,10 +41,12 @@ type loop struct {
 	readOnly  string          // why nothing can be committed; "" if all is well
 	troubled  cloudcrowd.Time // when a commit last failed
 	ended     endedTasks
-	more      bool  // leases may be left to give that the last batch had no room for
-	ahead     bool  // st has what no commit holds: it was decided on, and the commit is under way or failed
-	rows      int64 // since the last snapshot
-	events    int64 // likewise
+	asked     lifecycle.Sizes // of the batch before
+	warmed    int             // what looking ahead has come to; nobody reads it
+	more      bool            // leases may be left to give that the last batch had no room for
+	ahead     bool            // st has what no commit holds: it was decided on, and the commit is under way or failed
+	rows      int64           // since the last snapshot
+	events    int64           // likewise
 	snapped   cloudcrowd.Time
 	snapCost  cloudcrowd.Time // how long making the last snapshot took
 	expired   cloudcrowd.Time // when leases were last looked over
@@ -392,7 +394,16 @@ func (l *loop) fail(batch []command, err error) {
 func (l *loop) decide(batch []command) *lifecycle.Decider {
 	l.more = false
 	d := &lifecycle.Decider{State: l.st, At: l.now(), Rand: l.rand, Prices: l.m.cfg.Prices, Operator: l.m.cfg.Operator, Elsewhere: l.others.known, Most: maxWork, Events: l.scratch[:0]}
+	d.Out.Grow(l.asked)
+	ahead := 0
 	for i := range batch {
+		if i == ahead {
+			for work := 0; ahead < len(batch) && work < warmWork; ahead++ {
+				if work += batch[ahead].work; batch[ahead].warm != nil {
+					batch[ahead].warm(l)
+				}
+			}
+		}
 		if batch[i].decide != nil {
 			batch[i].err = batch[i].decide(l, d)
 			l.absorb(d)
@@ -557,6 +568,7 @@ func (l *loop) owned(ctx context.Context) error {
 func (l *loop) after(d *lifecycle.Decider, batch []command) {
 	if len(d.Events) > 0 {
 		l.rows++
+		l.asked = d.Out.Sizes()
 		l.project.add(rowsOf(l.m, l.st, l.st.Seq, d.At, &d.Out))
 		l.ended.add(l.st.Seq, d.Out.Tasks)
 		l.events += int64(len(d.Events))

@@ -40,6 +40,7 @@ const (
 	DefaultTick      = 250 * time.Millisecond
 	maxBatch         = 4096  // commands of one commit
 	maxWork          = 2048  // results in them, and leases given in one commit: more would not stay in the processor's cache until it is written
+	warmWork         = 128   // results that are looked at before the first of them is decided, see loop.warm
 	queueLength      = 16384 // commands waiting; beyond it workers' messages are dropped (and repeated) and the API waits
 	grantLife        = 24 * time.Hour
 	snapshotRows     = 5000
@@ -230,6 +231,7 @@ type command struct {
 	done   func(error)
 	job    cloudcrowd.JobID // of a submit: to find the offender of a refused hold
 	work   int              // results it brings
+	warm   func(l *loop)    // looks at what decide will; nil for most
 	err    error
 }
 

@@ -123,7 +123,8 @@ func Quorum(votes []Vote, need int) Verdict {
 		digest  cloudcrowd.Digest
 		parties int
 	}
-	var groups []group
+	var few [4]group
+	groups := few[:0]
 	for i, v := range votes {
 		counted := false
 		for _, w := range votes[:i] {
