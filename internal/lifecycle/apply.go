@@ -155,8 +155,13 @@ func (s *State) applyCarved(e *TaskCarved, at cloudcrowd.Time) {
 	if int(e.Task.Index) != len(st.Tasks) {
 		broken("task %s carved out of order", e.Task)
 	}
-	st.Tasks = append(st.Tasks, &Task{Unit: e.Unit, Level: e.Level, Pos: e.Pos, Final: e.Final, State: cloudcrowd.TaskWaiting,
-		Quorum: e.Quorum, Start: e.Start, Alone: e.Alone, Need: e.Need, CreatedAt: at})
+	whole := &struct {
+		Task
+		early
+	}{Task: Task{Unit: e.Unit, Level: e.Level, Pos: e.Pos, Final: e.Final, State: cloudcrowd.TaskWaiting,
+		Quorum: e.Quorum, Start: e.Start, Alone: e.Alone, Need: e.Need, CreatedAt: at}}
+	whole.Task.early = &whole.early
+	st.Tasks = append(st.Tasks, &whole.Task)
 	st.open.add(e.Task.Index)
 	st.note(e.Task.Index)
 	if j.Spec.Stages[e.Task.Stage].Merge != nil {
@@ -239,6 +244,23 @@ func (s *State) refuse(j *Job, a *Attempt, at cloudcrowd.Time, out *Out) {
 	s.part(j, a).Refused++
 }
 
+// early is room for a task's first attempt: nearly every task has one, mostly one alone, and what lies together is fetched, made and dropped together.
+type early struct {
+	attempt Attempt
+	list    [1]*Attempt
+}
+
+// attempt adds an attempt to the task's.
+func (t *Task) attempt() *Attempt {
+	if s := t.early; s != nil {
+		s.list[0], t.Attempts, t.early = &s.attempt, s.list[:], nil
+		return &s.attempt
+	}
+	a := &Attempt{}
+	t.Attempts = append(t.Attempts, a)
+	return a
+}
+
 func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
 	j, st, t := s.task(e.ID.Task)
 	if int(e.ID.N) != len(t.Attempts)+1 {
@@ -250,9 +272,9 @@ func (s *State) applyLeased(e *AttemptLeased, at cloudcrowd.Time) {
 	if e.Reserve > j.Available() {
 		broken("attempt %s reserves %d of %d", e.ID, e.Reserve, j.Available())
 	}
-	a := &Attempt{N: e.ID.N, Worker: e.Worker, Owner: e.Owner, Trusted: e.Trusted, State: cloudcrowd.AttemptLeased,
+	a := t.attempt()
+	*a = Attempt{N: e.ID.N, Worker: e.Worker, Owner: e.Owner, Trusted: e.Trusted, State: cloudcrowd.AttemptLeased,
 		Round: t.Round, LeasedAt: at, Reserve: e.Reserve, Expected: e.Expected, Speed: e.Speed, Why: e.Why, Copy: e.Copy}
-	t.Attempts = append(t.Attempts, a)
 	j.Course.note(e, at)
 	j.Reserved += e.Reserve
 	j.Attempts++

@@ -156,6 +156,7 @@ type Task struct {
 	Reason    string                  `cbor:"18,keyasint,omitempty"`
 	Cost      cloudcrowd.Credits      `cbor:"19,keyasint,omitempty"`
 	Retired   bool                    `cbor:"20,keyasint,omitempty"` // done, and only what later stages read of it is left; see Retire
+	early     *early                  // room for the first attempt; nil once it is used, or where there is none
 }
 
 // Attempt is one try.

@@ -147,7 +147,7 @@ func (f *Field) Refresh(now cloudcrowd.Time) {
 // late looks anew at the workers at the head of a queue that should be free and are not, as long as one of them could be better than the best so far: at a few where there
 // is one. They have the place of those that are free some time later, so that the next placement does not look at them again.
 func (f *Field) late(q *queue, s *search, run float64) {
-	for looks := 0; len(q.list) > 0 && q.list[0].late(s.at) && !s.beats(run) && (s.best == nil || looks < mostLooks); looks++ {
+	for looks := 0; len(q.list) > 0 && q.list[0].late(s.at) && (s.best == nil || run < s.why.FinishSeconds && looks < mostLooks); looks++ {
 		w := f.workers[q.list[0].order]
 		f.renew(w)
 		if p := &w.place; p.in != nil && p.until > 0 && p.until < s.at+lateAgain {

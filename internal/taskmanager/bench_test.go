@@ -63,43 +63,44 @@ func BenchmarkLoop(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			before := processorTime(b)
+			in := inboxes{}
+			r.m.cfg.Courier = in
 			id := r.submit("ada", "", s)
-			serve(r, c.few, func() bool { return r.m.State().Jobs[id].State.Ended() })
+			serve(r, in, c.few, func() bool { return r.m.State().Jobs[id].State.Ended() })
 			b.ReportMetric((processorTime(b)-before)*1e9/float64(b.N), "cpu-ns/op")
 		})
 	}
 }
 
+// inboxes are a courier that keeps of what is sent to workers only which attempts they are to answer, as agents elsewhere would.
+type inboxes map[cloudcrowd.WorkerID][]cloudcrowd.AttemptID
+
+// Send implements Courier.
+func (in inboxes) Send(w cloudcrowd.WorkerID, d cloudcrowd.Down) error {
+	for i := range d.Leases {
+		in[w] = append(in[w], d.Leases[i].Attempt)
+	}
+	return nil
+}
+
 // serve lets workers answer all they are given, few of them in a step or all, until it is over.
-func serve(r *rig, few int, over func() bool) {
+func serve(r *rig, in inboxes, few int, over func() bool) {
 	done := cloudcrowd.Result{Outcome: cloudcrowd.Succeeded, Usage: cloudcrowd.Usage{CPUSeconds: 1e-6, WallSeconds: 1e-6}}
 	for !over() {
 		r.mu.Lock()
 		r.now = r.now.Add(2 * time.Millisecond)
-		sent := r.sent
-		if few == 0 {
-			r.sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
-		} else {
-			sent = map[cloudcrowd.WorkerID][]cloudcrowd.Down{}
-			for w, list := range r.sent {
-				if len(sent) == few {
-					break
-				}
-				sent[w] = list
-				delete(r.sent, w)
-			}
-		}
 		r.mu.Unlock()
-		for w, list := range sent {
-			var up cloudcrowd.Up
-			for _, d := range list {
-				for _, l := range d.Leases {
-					up.Reports = append(up.Reports, cloudcrowd.Report{Attempt: l.Attempt, Result: done})
-				}
+		n := 0
+		for w, list := range in {
+			if n++; few > 0 && n > few {
+				break
 			}
-			if len(up.Reports) > 0 {
-				r.m.Receive(w, up)
+			up := cloudcrowd.Up{Reports: make([]cloudcrowd.Report, 0, len(list))}
+			for _, id := range list {
+				up.Reports = append(up.Reports, cloudcrowd.Report{Attempt: id, Result: done})
 			}
+			delete(in, w)
+			r.m.Receive(w, up)
 		}
 		r.step()
 	}
@@ -125,6 +126,8 @@ func BenchmarkJobs(b *testing.B) {
 			s := r.spec("bench", int64(per), false, cloudcrowd.Verify{None: true})
 			s.Stages[0].Run.Args, s.Stages[0].Target, s.Budget = nil, cloudcrowd.Duration(10*time.Millisecond), max(cloudcrowd.Credit/20, cloudcrowd.Credits(per)*10)
 			r.m.cfg.Store = &quick{Store: r.store}
+			in := inboxes{}
+			r.m.cfg.Courier = in
 			used := 0.0
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -143,7 +146,7 @@ func BenchmarkJobs(b *testing.B) {
 				b.StartTimer()
 				before := processorTime(b)
 				r.step()
-				serve(r, c.few, func() bool { return !r.m.loop.st.AnyRunning() })
+				serve(r, in, c.few, func() bool { return !r.m.loop.st.AnyRunning() })
 				used += processorTime(b) - before
 			}
 			b.ReportMetric(used*1e9/float64(per*c.jobs), "cpu-ns/task")

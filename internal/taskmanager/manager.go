@@ -39,7 +39,7 @@ const (
 	DefaultAhead     = 2
 	DefaultTick      = 250 * time.Millisecond
 	maxBatch         = 4096  // commands of one commit
-	maxWork          = 2048  // results in them, and leases given in one commit: more would not stay in the processor's cache until it is written
+	maxWork          = 1024  // results in them, and leases given in one commit: more would not stay in the processor's cache until it is written
 	warmWork         = 128   // results that are looked at before the first of them is decided, see loop.warm
 	queueLength      = 16384 // commands waiting; beyond it workers' messages are dropped (and repeated) and the API waits
 	grantLife        = 24 * time.Hour
