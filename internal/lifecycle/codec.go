@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"bytes"
 	"fmt"
-	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/klauspost/compress/zstd"
@@ -35,9 +34,6 @@ const (
 
 // plainLimit is the most that n packed bytes may unpack to.
 func plainLimit(n int) uint64 { return max(smallPlain, largestRatio*uint64(n)) }
-
-// plains are buffers for what is packed.
-var plains = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // The options are right, so making them cannot fail; what they need they make when first used.
 var (
@@ -71,9 +67,14 @@ func unpack(b []byte) ([]byte, error) {
 }
 
 // EncodeEvents packs a batch.
-func EncodeEvents(events []Event) ([]byte, error) {
-	plain := plains.Get().(*bytes.Buffer)
-	defer plains.Put(plain)
+func EncodeEvents(events []Event) ([]byte, error) { return new(Packer).Events(events) }
+
+// Packer packs batches one after the other and keeps the room that takes.
+type Packer struct{ plain bytes.Buffer }
+
+// Events packs a batch.
+func (p *Packer) Events(events []Event) ([]byte, error) {
+	plain := &p.plain
 	plain.Reset()
 	if err := encBuffer.MarshalToBuffer(events, plain); err != nil {
 		return nil, err

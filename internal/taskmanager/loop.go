@@ -41,6 +41,7 @@ type loop struct {
 	readOnly  string          // why nothing can be committed; "" if all is well
 	troubled  cloudcrowd.Time // when a commit last failed
 	ended     endedTasks
+	packer    lifecycle.Packer
 	asked     lifecycle.Sizes // of the batch before
 	warmed    int             // what looking ahead has come to; nobody reads it
 	more      bool            // leases may be left to give that the last batch had no room for
@@ -521,7 +522,7 @@ func (l *loop) commit(ctx context.Context, d *lifecycle.Decider) error {
 	if len(d.Events) == 0 {
 		return nil
 	}
-	bytes, err := lifecycle.EncodeEvents(d.Events)
+	bytes, err := l.packer.Events(d.Events)
 	if err != nil {
 		return err
 	}
