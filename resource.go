@@ -115,6 +115,7 @@ type WorkerView struct {
 	Info        WorkerInfo  `json:"info"`
 	Online      bool        `json:"online"`
 	Draining    bool        `json:"draining"`
+	Unable      string      `json:"unable,omitempty"` // why it takes no work at present though it is here: "its disk is full"
 	LastSeen    Time        `json:"last_seen,omitempty"`
 	Running     []AttemptID `json:"running"` // one per busy slot
 	CachedBytes int64       `json:"cached_bytes"`

@@ -36,7 +36,7 @@ func (k ink) state(word string) string {
 		return k.red(word)
 	case "running", "leased", "reported", "merging", "preparing", "pending":
 		return k.blue(word)
-	case "lost", "cancelled", "returned", "probation", "offline", "expired":
+	case "lost", "cancelled", "returned", "probation", "offline", "expired", "unable":
 		return k.yellow(word)
 	}
 	return word

@@ -110,6 +110,8 @@ func workerState(w cloudcrowd.WorkerView) string {
 		return "revoked"
 	case w.Online && w.Draining:
 		return "leaving"
+	case w.Online && w.Unable != "":
+		return "unable"
 	case w.Online:
 		return "online"
 	}
@@ -130,7 +132,7 @@ func (a *app) workersShowCommand() *cobra.Command {
 			running = append(running, id.String())
 		}
 		r := w.Record
-		a.facts("worker", string(w.ID), "name", w.Name, "owner", string(w.Owner), "state", a.ink.state(workerState(w)),
+		a.facts("worker", string(w.ID), "name", w.Name, "owner", string(w.Owner), "state", a.ink.state(workerState(w)), "takes no work", w.Unable,
 			"registered", clock(w.RegisteredAt), "last seen", clock(w.LastSeen), "machine", fmt.Sprintf("%s, %s/%s, %s", w.Info.CPU, w.Info.OS, w.Info.Arch,
 				plural(w.Info.Cores, "core")),
 			"slots", fmt.Sprintf("%d at speed %.2f", w.Info.Slots, w.Info.Speed), "memory", cloudcrowd.Bytes(w.Info.MemoryBytes),

@@ -395,6 +395,7 @@ func (b *Backend) together(x, y cloudcrowd.WorkerView) cloudcrowd.WorkerView {
 	}
 	x.Draining, x.LastSeen, x.CachedBytes = x.Draining || y.Draining, max(x.LastSeen, y.LastSeen), max(x.CachedBytes, y.CachedBytes)
 	x.Running = append(slices.Clone(x.Running), y.Running...)
+	x.Unable = cmp.Or(x.Unable, y.Unable)
 	if x.Online {
 		x.Running = x.Running[:min(len(x.Running), max(x.Info.Slots, 1))]
 	}

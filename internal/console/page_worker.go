@@ -79,6 +79,9 @@ func (c *Console) worker(w http.ResponseWriter, r *http.Request, v viewer) error
 	view.Facts = []pair{{"Owner", string(wv.Owner)}, {"System", i.OS + "/" + i.Arch}, {"CPU", fmt.Sprintf("%s, %s", i.CPU, plural(i.Cores, "core", "cores"))},
 		{"Speed of a slot", decimal(i.Speed, 2) + "× the reference core"}, {"Memory", cloudcrowd.Bytes(i.MemoryBytes)}, {"Disk", cloudcrowd.Bytes(i.DiskBytes)},
 		{"Cached", cloudcrowd.Bytes(wv.CachedBytes)}, {"Agent", i.Version}, {"Sandboxes", strings.Join(i.Sandboxes, ", ")}}
+	if wv.Online && wv.Unable != "" {
+		view.Facts = append([]pair{{"Takes no work", wv.Unable}}, view.Facts...)
+	}
 	for _, a := range wv.Running {
 		cell := Cell{Text: a.String()}
 		if v.seesJobs() {

@@ -145,12 +145,16 @@ func (c *Console) workersSpec(v viewer, list []cloudcrowd.WorkerView) tableSpec 
 		if w.Draining {
 			label = "leaving"
 		}
+		why := ""
+		if w.Online && w.Unable != "" {
+			label, state, why = "unable", "failed", "takes no work: "+w.Unable
+		}
 		refused := numberCell(w.Record.Invalid)
 		if w.Record.Invalid > 0 {
 			refused.State = "refused"
 		}
 		standing := Cell{Text: w.Standing, State: standingIcon(w.Standing), Title: fmt.Sprintf("Estimated chance that its next result is wrong: at most %s", percent(w.ErrorRate))}
-		rows[i] = []Cell{c.workerCell(v, w.ID, w.Name), {Text: label, State: state, Raw: label}, standing,
+		rows[i] = []Cell{c.workerCell(v, w.ID, w.Name), {Text: label, State: state, Raw: label, Title: why}, standing,
 			{Text: fmt.Sprintf("%d/%d", min(len(w.Running), w.Info.Slots), w.Info.Slots), Raw: w.Info.Slots}, {Text: decimal(w.Info.Speed, 2) + "×", Raw: w.Info.Speed},
 			bytesCell(w.Info.MemoryBytes), bytesCell(w.CachedBytes), numberCell(w.Record.Valid + w.Record.Unchecked), refused, moneyCell(w.Record.Earned),
 			c.accountCell(v, w.Owner), {Text: w.Info.OS + "/" + w.Info.Arch}, timeCell(w.LastSeen)}

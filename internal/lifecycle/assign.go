@@ -293,7 +293,7 @@ func (a *assigner) partiesOf(j *Job) int {
 	}
 	parties := map[string]bool{}
 	for _, w := range a.workers {
-		if !w.Closed && !a.d.exiled(w.ID) {
+		if !w.Closed && w.Unable == "" && !a.d.exiled(w.ID) {
 			at := Attempt{Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j)}
 			if parties[at.Party()] = true; len(parties) > 1 {
 				break // nobody asks for more

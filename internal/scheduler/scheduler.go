@@ -34,7 +34,8 @@ type Worker struct {
 	few         [4]float64           // slots, where they are no more
 	recent      [2]cloudcrowd.Digest // of those it has, the last ones asked for
 
-	Tag    int // for the caller
+	Tag    int    // for the caller
+	Unable string // why its Capacity is 0 for some time; empty if it is not
 	ID     cloudcrowd.WorkerID
 	Owner  cloudcrowd.AccountID
 	Name   string
@@ -223,6 +224,9 @@ func barredFrom(it Item, w *Worker) string {
 	case w.Closed:
 		return "takes no work"
 	case w.idle():
+		if w.Unable != "" {
+			return "takes no work at present: " + w.Unable
+		}
 		return "takes no work at present"
 	case w.MemoryBytes > 0 && it.MemoryBytes > w.MemoryBytes:
 		return "has too little memory"

@@ -347,7 +347,7 @@ func (l *loop) workerView(r store.WorkerRow) cloudcrowd.WorkerView {
 		Running: attemptsOf(l.heldBy(r.ID))}
 	if s := l.sessions[r.ID]; s != nil {
 		v.Info, v.Online, v.Draining, v.CachedBytes = s.info, s.online, s.leaving, s.cachedBytes
-		v.LastSeen = max(v.LastSeen, s.lastSeen)
+		v.LastSeen, v.Unable = max(v.LastSeen, s.lastSeen), s.sched.Unable
 		v.Running = v.Running[:min(len(v.Running), s.sched.Slots)]
 	}
 	return v

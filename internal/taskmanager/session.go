@@ -28,6 +28,11 @@ type session struct {
 	owner       cloudcrowd.AccountID
 	cachedBytes int64
 	noted       cloudcrowd.Time // when the directory was last told
+	unable      string          // why it takes no work, as it says itself
+	room        int             // leases it may hold, if it is to have any
+	broke       int             // attempts that broke there one after the other, while others did the like
+	rests       int             // how often it was left alone for that since an attempt last ended otherwise
+	restsUntil  cloudcrowd.Time // 0: it does not rest
 }
 
 const (
@@ -39,6 +44,9 @@ const (
 	maxAhead      = 4096                      // leases a worker may queue beyond four times its slots, however many it wants
 	maxGranted    = 1 << 14                   // tokens kept for reading blobs
 	noteEvery     = cloudcrowd.Time(30 * 1e6) // how often a worker's last sign of life is written down
+	brokenRests   = 3                         // attempts that break one after the other until a worker is left alone for a while
+	firstRest     = cloudcrowd.Time(10e6)     // how long, doubled each further time
+	longestRest   = cloudcrowd.Time(600e6)
 )
 
 // Receive takes a message from a worker. It never blocks long: what does not fit in the queue is dropped, and workers repeat what matters.
@@ -115,8 +123,8 @@ func (m *Manager) Shares(of map[cloudcrowd.WorkerID]int) {
 	m.post(command{decide: func(l *loop, _ *lifecycle.Decider) error {
 		for w, n := range of {
 			if s := l.sessions[w]; s != nil {
-				s.sched.Capacity = min(max(n, 0), 4*s.sched.Slots+maxAhead)
-				s.sched.Touch()
+				s.room = n
+				s.settle()
 			}
 		}
 		return nil
@@ -154,6 +162,11 @@ func (l *loop) greet(d *lifecycle.Decider, w cloudcrowd.WorkerID, owner cloudcro
 	s := &session{id: h.Session, info: h.Info, owner: owner, online: true, lastSeen: d.At, cachedBytes: h.CachedBytes,
 		sched: scheduler.Worker{ID: w, Name: h.Info.Name, Owner: owner, Speed: h.Info.Speed, Slots: slots, Capacity: slots + cfg.Ahead,
 			MemoryBytes: h.Info.MemoryBytes, Cached: map[cloudcrowd.Digest]struct{}{}}}
+	s.room = s.sched.Capacity
+	if before := l.sessions[w]; before != nil && before.id == s.id {
+		s.broke, s.rests, s.restsUntil = before.broke, before.rests, before.restsUntil
+		s.settle()
+	}
 	s.cache(h.Cached)
 	if held := l.heldBy(w); held != nil {
 		s.sched.Held = *held
@@ -235,6 +248,43 @@ func (l *loop) message(d *lifecycle.Decider, w cloudcrowd.WorkerID, up cloudcrow
 	}
 }
 
+// settle derives how many leases a worker may hold from what it wants and whether it rests.
+func (s *session) settle() {
+	s.sched.Unable = s.unable
+	n := min(max(s.room, 0), 4*s.sched.Slots+maxAhead)
+	switch {
+	case s.restsUntil != 0:
+		n, s.sched.Unable = 0, fmt.Sprintf("%d attempts broke there one after the other", s.broke)
+	case s.rests > 0: // it is tried with one
+		n = min(n, 1)
+	}
+	s.sched.Capacity = n
+	s.sched.Touch()
+}
+
+// judge leaves a worker alone for a while on which attempts break one after the other: it ends them sooner than others do their work, and so would be given most of what
+// there is. Only attempts of stages of which results have come count: what breaks everywhere is not its fault.
+func (l *loop) judge(d *lifecycle.Decider, s *session, r cloudcrowd.Report) {
+	switch {
+	case r.Result.Outcome == cloudcrowd.Stopped:
+	case r.Result.Outcome != cloudcrowd.Broken:
+		if s.broke > 0 || s.rests > 0 {
+			s.broke, s.rests, s.restsUntil = 0, 0, 0
+			s.settle()
+		}
+	default:
+		if _, stage, _, _ := l.st.Find(r.Attempt); stage == nil || stage.SeenUnits == 0 {
+			return
+		}
+		if s.broke++; s.restsUntil == 0 && (s.broke >= brokenRests || s.rests > 0) {
+			s.restsUntil = d.At + min(firstRest<<min(s.rests, 10), longestRest)
+			s.rests++
+			l.m.log.Warn("a worker is left alone for a while", "worker", s.sched.Name, "broke", s.broke, "last", r.Result.Reason, "until", s.restsUntil)
+		}
+		s.settle()
+	}
+}
+
 // beat extends the leases the worker says it holds; one it does not mention for some time never reached it.
 func (l *loop) beat(d *lifecycle.Decider, s *session, b *cloudcrowd.Beat) {
 	expires := d.At + cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds())
@@ -258,8 +308,8 @@ func (l *loop) beat(d *lifecycle.Decider, s *session, b *cloudcrowd.Beat) {
 			}
 		}
 	}
-	s.sched.Capacity = min(max(len(b.Holding)+b.Want, 0), 4*s.sched.Slots+maxAhead)
-	s.sched.Touch()
+	s.room, s.unable = len(b.Holding)+b.Want, b.Unable
+	s.settle()
 	s.cachedBytes = b.CachedBytes
 	s.cache(b.Cached)
 }
@@ -286,6 +336,7 @@ func (l *loop) reports(d *lifecycle.Decider, w cloudcrowd.WorkerID, list []cloud
 	for _, r := range list {
 		if d.Report(w, r.Attempt, r.Result) {
 			if s != nil {
+				l.judge(d, s, r)
 				for _, f := range r.Result.Outputs { // what it made it has, so what follows is best done there
 					s.cache([]cloudcrowd.Digest{f.Digest})
 				}
@@ -322,6 +373,10 @@ func (l *loop) expire(d *lifecycle.Decider) {
 		return due
 	}
 	for _, s := range l.ordered {
+		if s.restsUntil != 0 && d.At >= s.restsUntil {
+			s.restsUntil = 0
+			s.settle()
+		}
 		if s.online && d.At-s.lastSeen > silence {
 			l.silent(s, s.lastSeen)
 		}

@@ -388,3 +388,58 @@ func TestServersAreTold(t *testing.T) {
 		t.Fatalf("without a list: %+v", got)
 	}
 }
+
+// A worker on which attempts break one after the other, while others do the like, is left alone for a while, then tried with one attempt, and trusted with all it wants once
+// one has ended otherwise. What breaks everywhere is nobody's fault.
+func TestBrokenWorker(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	good, bad := r.join("good", "bob", 1, nil), r.join("bad", "eve", 1, nil)
+	r.submit("ada", "", r.spec("s", 1000, false, cloudcrowd.Verify{None: true}))
+	broke := func(most int) (n int) { // how many attempts break
+		t.Helper()
+		for range most {
+			list := r.received(bad).Leases
+			for _, l := range list {
+				n++
+				r.m.Receive(bad, cloudcrowd.Up{Reports: []cloudcrowd.Report{{Attempt: l.Attempt, Result: cloudcrowd.Result{Outcome: cloudcrowd.Broken, Reason: "its folder is gone"}}}})
+			}
+			r.pass(time.Second)
+			r.m.Receive(bad, cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s", Want: 1}})
+			r.step()
+		}
+		return n
+	}
+	unable := func() string {
+		t.Helper()
+		return must(r, func(ctx context.Context) (cloudcrowd.WorkerView, error) { return r.m.Worker(ctx, bad) }).Unable
+	}
+	if n := broke(10); n < 8 || unable() != "" {
+		t.Errorf("%d attempts broke before any came to an end anywhere; it is unable: %q", n, unable())
+	}
+	r.answer(good, r.received(good).Leases[0].Attempt, "x")
+	if n := broke(8); n < brokenRests || n > brokenRests+1 || !strings.Contains(unable(), "broke there") {
+		t.Errorf("%d attempts broke before it was left alone; it is unable: %q", n, unable())
+	}
+	if n := broke(60); n < 1 || n > 4 { // after 10, 20 and 40 s
+		t.Errorf("it was tried with %d attempts in a minute", n)
+	}
+	for range 100 {
+		if list := r.received(bad).Leases; len(list) > 0 {
+			r.answer(bad, list[0].Attempt, "x")
+			break
+		}
+		r.pass(time.Second)
+		r.m.Receive(bad, cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s", Want: 1}})
+		r.step()
+	}
+	if unable() != "" {
+		t.Errorf("it is unable: %q", unable())
+	}
+	r.m.Receive(bad, cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s", Unable: "its disk is full"}})
+	r.step()
+	if unable() != "its disk is full" {
+		t.Errorf("it is unable: %q", unable())
+	}
+	r.check()
+}
