@@ -28,7 +28,7 @@ const (
 )
 
 func (s *Store) startCheckpoints(ctx context.Context) error {
-	w, err := newWriter(ctx, s.writers, "FULL")
+	w, err := newWriter(ctx, s.writers, s.path, "FULL")
 	if err != nil {
 		return err
 	}

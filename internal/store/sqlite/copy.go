@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite/pagesum"
 )
 
 // Copy writes the database at from, as it is at one moment but without who serves it, to the new file to, synced, readable by its owner alone. It reads beside a server that goes on
@@ -36,7 +38,7 @@ func Copy(ctx context.Context, from, to string) (err error) {
 	if err != nil {
 		return err
 	}
-	source.RawQuery = url.Values{"_pragma": {"busy_timeout(10000)"}, "mode": {"ro"}}.Encode()
+	source.RawQuery = url.Values{"_pragma": {"busy_timeout(10000)"}, "mode": {"ro"}, "vfs": {pagesum.VFS()}}.Encode()
 	db, err := sql.Open("sqlite", source.String())
 	if err != nil {
 		return err

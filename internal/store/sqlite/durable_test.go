@@ -27,7 +27,7 @@ func TestKill(t *testing.T) {
 // tamper runs a statement on the closed database, past the store.
 func tamper(t *testing.T, dir, text string) {
 	t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(dir, "cloudcrowd.db"))
+	db, err := sql.Open("sqlite", address(filepath.Join(dir, "cloudcrowd.db"), ""))
 	if err != nil {
 		t.Fatal(err)
 	}

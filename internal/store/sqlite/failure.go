@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
 	"strings"
 
 	driver "modernc.org/sqlite"
@@ -11,6 +14,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite/pagesum"
 )
 
 // codeOf returns SQLite's extended result code, or 0 for an error that is not SQLite's.
@@ -28,10 +32,44 @@ func fatal(err error) bool {
 	return code&0xff == sqlite3.SQLITE_IOERR && code != sqlite3.SQLITE_IOERR_SHMSIZE
 }
 
+// tableOf finds the table that a statement is about.
+var tableOf = regexp.MustCompile(`(?i)\b(?:FROM|INTO|UPDATE) ([a-z_]+)`)
+
+// located names what a statement found damaged: the page and the table. Other errors pass unchanged.
+func located(path, statement string, err error) error {
+	code := codeOf(err)
+	if code&0xff != sqlite3.SQLITE_CORRUPT {
+		return err
+	}
+	if _, done := errors.AsType[*store.CorruptError](err); done {
+		return err
+	}
+	what := "the database file"
+	if code == pagesum.Mismatch {
+		err = fmt.Errorf("a page does not match its checksum: %w", err)
+		if real, unresolved := filepath.EvalSymlinks(path); unresolved == nil {
+			switch pages := pagesum.Damaged(real); len(pages) {
+			case 0: // in the WAL
+			case 1:
+				what = fmt.Sprintf("page %d of the database file", pages[0])
+			default:
+				what = "one of the pages " + strings.Trim(fmt.Sprint(pages[:min(len(pages), 8)]), "[]") + " of the database file"
+			}
+		}
+	}
+	if m := tableOf.FindStringSubmatch(statement); m != nil {
+		what += " (table " + m[1] + ")"
+	}
+	return &store.CorruptError{What: what, Err: err}
+}
+
 // classify turns an error of SQLite into one of the contract. Errors of the contract pass unchanged.
 func classify(err error) error {
 	if err == nil {
 		return nil
+	}
+	if _, rotten := errors.AsType[*store.CorruptError](err); rotten {
+		return err
 	}
 	unavailable := func(msg, hint string) error {
 		return &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: msg, Hint: hint, Err: err}

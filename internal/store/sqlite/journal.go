@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
@@ -30,7 +31,7 @@ func (s *Store) Rows(ctx context.Context, shard int, after int64, fn func(store.
 	}
 	for last := heads[shard].Seq; after < last; {
 		rows, sums, err := s.journalRows(ctx, shard, after)
-		if err != nil {
+		if _, rotten := errors.AsType[*store.CorruptError](err); err != nil && !(rotten && len(rows) > 0) { // else those before it first
 			return err
 		}
 		if len(rows) == 0 {
@@ -70,5 +71,8 @@ func (s *Store) journalRows(ctx context.Context, shard int, after int64) (rows [
 			rows, sums = append(rows, r), append(sums, sum)
 			return nil
 		})
+	if rotten, ok := errors.AsType[*store.CorruptError](err); ok && !strings.HasPrefix(rotten.What, "journal row") {
+		err = &store.CorruptError{What: fmt.Sprintf("journal row %d/%d", shard, after+1+int64(len(rows))), Err: fmt.Errorf("%s: %w", rotten.What, rotten.Err)}
+	}
 	return rows, sums, err
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"cloudcrowd.dev/cloudcrowd"
 )
@@ -20,6 +21,12 @@ func migrate(ctx context.Context, db *sql.DB, path string) error {
 	steps, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
+	}
+	// What goose cannot read it takes for missing.
+	var version sql.NullInt64
+	const versions = "SELECT max(version_id) FROM goose_db_version"
+	if err := db.QueryRowContext(ctx, versions).Scan(&version); codeOf(err)&0xff == sqlite3.SQLITE_CORRUPT {
+		return located(path, versions, err)
 	}
 	p, err := goose.NewProvider(goose.DialectSQLite3, db, steps)
 	if err != nil {

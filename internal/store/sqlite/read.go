@@ -29,7 +29,7 @@ func (s *Store) each(ctx context.Context, text string, args []any, fn func(scann
 	}
 	rows, err := query(ctx, text, args...)
 	if err != nil {
-		return classify(err)
+		return classify(located(s.path, text, err))
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -37,7 +37,7 @@ func (s *Store) each(ctx context.Context, text string, args []any, fn func(scann
 			return err
 		}
 	}
-	return classify(rows.Err())
+	return classify(located(s.path, text, rows.Err()))
 }
 
 // one runs a query for at most one row and reports whether there was one.

@@ -14,6 +14,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite/pagesum"
 )
 
 // OpenSnapshot opens an existing database for reading only: everything it answers is of the one moment of the opening, also while a server goes
@@ -72,6 +73,11 @@ func (s *Store) view(ctx context.Context, immutable string) (err error) {
 		return err
 	}
 	q := url.Values{"_pragma": {"busy_timeout(10000)", "query_only(ON)"}, "_dqs": {"0"}, "mode": {"ro"}}
+	if form, err := formOf(s.path); err != nil {
+		return err
+	} else if form != plain { // else its schema is an older one
+		q.Set("vfs", pagesum.VFS())
+	}
 	if immutable != "" {
 		q.Set("immutable", immutable)
 	}

@@ -176,7 +176,7 @@ func TestSnapshotRefuses(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		db, err := sql.Open("sqlite", filepath.Join(dir, name))
+		db, err := sql.Open("sqlite", address(filepath.Join(dir, name), ""))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/filelock"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/history"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite/pagesum"
 )
 
 // Options tune a store. The zero value is right for a server.
@@ -98,10 +99,10 @@ func newStore(path string) *Store {
 }
 
 func (s *Store) start(ctx context.Context) error {
-	if err := createFile(s.path); err != nil {
-		return unusable(s.path, err)
+	err := prepareFile(ctx, s.path)
+	if err != nil {
+		return err
 	}
-	var err error
 	if s.witness, err = openWitness(s.path); err != nil {
 		return unusable(s.path, err)
 	}
@@ -116,28 +117,16 @@ func (s *Store) start(ctx context.Context) error {
 	if err := migrate(ctx, s.writers, s.path); err != nil {
 		return classify(err)
 	}
-	if s.durable, err = newWriter(ctx, s.writers, "FULL"); err != nil {
+	if s.durable, err = newWriter(ctx, s.writers, s.path, "FULL"); err != nil {
 		return classify(err)
 	}
-	if s.lazy, err = newWriter(ctx, s.writers, "NORMAL"); err != nil {
+	if s.lazy, err = newWriter(ctx, s.writers, s.path, "NORMAL"); err != nil {
 		return classify(err)
 	}
 	if err := s.startCheckpoints(ctx); err != nil {
 		return classify(err)
 	}
 	return nil
-}
-
-// createFile makes an empty database file for its owner alone. SQLite gives the files it puts beside it the same mode.
-func createFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
 }
 
 // unusable explains an error of the file system at opening.
@@ -152,6 +141,7 @@ func address(path, pragma string) string {
 		slashed = "/" + slashed // C:/data becomes file:///C:/data
 	}
 	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "wal_autocheckpoint(0)"}, "_dqs": {"0"}}
+	q.Set("vfs", pagesum.VFS())
 	if pragma != "" {
 		q["_pragma"] = append(q["_pragma"], pragma)
 	}

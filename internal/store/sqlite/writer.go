@@ -10,17 +10,18 @@ import (
 
 // writer is a connection with its prepared statements. It is used by whoever holds Store.turn.
 type writer struct {
+	path  string // of the database
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 }
 
 // newWriter opens a connection that waits for the disk at every commit (synchronous FULL) or only at checkpoints (NORMAL).
-func newWriter(ctx context.Context, db *sql.DB, synchronous string) (*writer, error) {
+func newWriter(ctx context.Context, db *sql.DB, path, synchronous string) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{conn: conn, stmts: map[string]*sql.Stmt{}}
+	w := &writer{path: path, conn: conn, stmts: map[string]*sql.Stmt{}}
 	if _, err := conn.ExecContext(ctx, "PRAGMA synchronous="+synchronous); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -44,7 +45,7 @@ func (w *writer) stmt(text string) (*sql.Stmt, error) {
 	if err == nil {
 		w.stmts[text] = s
 	}
-	return s, err
+	return s, located(w.path, text, err)
 }
 
 // exec runs a statement and returns how many rows it changed.
@@ -55,7 +56,7 @@ func (w *writer) exec(text string, args ...any) (int64, error) {
 	}
 	r, err := s.Exec(args...)
 	if err != nil {
-		return 0, err
+		return 0, located(w.path, text, err)
 	}
 	return r.RowsAffected()
 }
@@ -70,7 +71,7 @@ func (w *writer) row(text string, args []any, dst ...any) (bool, error) {
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, located(w.path, text, err)
 }
 
 // write runs fn in a transaction that is on the disk when write returns nil. Any error leaves nothing behind.
