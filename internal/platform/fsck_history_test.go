@@ -18,6 +18,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite/pagesum"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 )
 
@@ -246,7 +247,7 @@ func aHistoryOf(t *testing.T, shards int) (dir string, db *sql.DB) {
 	if err := os.CopyFS(dir, os.DirFS(finished.dir)); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, databaseFile)+"?_pragma=ignore_check_constraints(ON)")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, databaseFile)+"?_pragma=ignore_check_constraints(ON)&vfs="+pagesum.VFS())
 	if err != nil {
 		t.Fatal(err)
 	}

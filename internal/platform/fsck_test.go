@@ -16,6 +16,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/history"
 	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
+	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite/pagesum"
 )
 
 // A history with jobs of every fate, a crash and a snapshot is clean, stopped or not, at every step.
@@ -280,7 +281,7 @@ func TestFsckFindsDamage(t *testing.T) {
 					run("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", kind, name, table, root, text)(t, "", db)
 				},
 			} {
-				db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, databaseFile)+"?_pragma=writable_schema(ON)")
+				db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, databaseFile)+"?_pragma=writable_schema(ON)&vfs="+pagesum.VFS())
 				if err != nil {
 					t.Fatal(err)
 				}

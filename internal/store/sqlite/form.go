@@ -51,7 +51,7 @@ func formOf(path string) (form, error) {
 			return plain, nil
 		}
 	}
-	return none, &store.CorruptError{What: "the database file", Err: errors.New("its header is not one of CloudCrowd's databases")}
+	return none, &store.CorruptError{What: "the database file", Err: errors.New("by its header it is not a database of CloudCrowd")}
 }
 
 // prepareFile sees to it that the database exists, for its owner alone, with checksums of its pages; one without is written anew.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -41,7 +42,7 @@ func OpenSnapshot(ctx context.Context, path string) (*Store, error) {
 		// On a disk that cannot be written, SQLite cannot make the files it shares between processes. Nobody else can write there either.
 		s, err = openView(ctx, path, "1")
 	}
-	return s, classify(err)
+	return s, classify(located(path, "", err))
 }
 
 // quiet reports whether nothing waits in the WAL, so that the database file alone tells everything.
@@ -179,7 +180,8 @@ func (s *Store) JournalEnds(ctx context.Context) (map[int]int64, error) {
 	}
 }
 
-// Integrity asks SQLite to check its own structures, indexes included unless quick, and returns what it finds wrong, at most 100 sentences.
+// Integrity asks SQLite to check its own structures, indexes included unless quick, and returns what it finds wrong, at most 100 sentences. It reads every page in
+// use, so it meets every one that does not match its checksum; where the check cannot go on behind it, the error says so, too.
 func (s *Store) Integrity(ctx context.Context, quick bool) (bad []string, err error) {
 	text := "PRAGMA integrity_check(100)"
 	if quick {
@@ -195,5 +197,32 @@ func (s *Store) Integrity(ctx context.Context, quick bool) (bad []string, err er
 		}
 		return nil
 	})
+	if len(bad) == 0 {
+		return nil, err
+	}
+	roots := map[string]string{} // what begins at a page
+	again := s.each(ctx, "SELECT type, name, tbl_name, rootpage FROM sqlite_schema WHERE rootpage > 0", nil, func(scan scanner) error {
+		var kind, name, table, root string
+		err := scan(&kind, &name, &table, &root)
+		if roots[root] = kind + " " + name; kind == "index" && !strings.HasPrefix(name, table) {
+			roots[root] += " of " + table
+		}
+		return err
+	})
+	if err == nil {
+		err = again
+	}
+	for i, line := range bad {
+		bad[i] = tree.ReplaceAllStringFunc(line, func(tree string) string {
+			if name := roots[strings.TrimPrefix(tree, "Tree ")]; name != "" {
+				return strings.ToUpper(name[:1]) + name[1:]
+			}
+			return tree
+		})
+		bad[i] = strings.ReplaceAll(bad[i], fmt.Sprintf("error code=%d", pagesum.Mismatch), "it does not match its checksum")
+	}
 	return bad, err
 }
+
+// tree is how SQLite's check names a table or an index: by the page at which it begins.
+var tree = regexp.MustCompile(`Tree \d+`)

@@ -115,7 +115,7 @@ func (s *Store) start(ctx context.Context) error {
 	s.readers.SetMaxOpenConns(s.options.Readers)
 	s.readers.SetMaxIdleConns(s.options.Readers)
 	if err := migrate(ctx, s.writers, s.path); err != nil {
-		return classify(err)
+		return classify(located(s.path, "", err))
 	}
 	if s.durable, err = newWriter(ctx, s.writers, s.path, "FULL"); err != nil {
 		return classify(err)
@@ -126,6 +126,7 @@ func (s *Store) start(ctx context.Context) error {
 	if err := s.startCheckpoints(ctx); err != nil {
 		return classify(err)
 	}
+	s.checkpoint() // what SQLite has just verified in the WAL that was left gets the sums of the database
 	return nil
 }
 

@@ -93,10 +93,10 @@ var (
 	once = sync.OnceValue(register)
 )
 
-// methods is what SQLite calls for an open file: the table it looks into, with three of its functions replaced.
+// methods is what SQLite calls for an open file: the table it looks into, with four of its functions replaced.
 type methods struct {
 	sqlite3.Tsqlite3_io_methods
-	close, read, write uintptr // the replaced ones
+	close, read, write, device uintptr // the replaced ones
 }
 
 // VFS registers the file system, once, and returns the name under which SQLite knows it.
@@ -142,7 +142,7 @@ func call[F any](address uintptr) F { return *(*F)(unsafe.Pointer(&address)) }
 
 type (
 	opener = func(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uintptr) int32
-	closer = func(tls *libc.TLS, file uintptr) int32
+	closer = func(tls *libc.TLS, file uintptr) int32 // and device
 	mover  = func(tls *libc.TLS, file, buffer uintptr, amount int32, offset int64) int32
 )
 
@@ -168,8 +168,8 @@ func xOpen(tls *libc.TLS, v, name, f uintptr, flags int32, outFlags uintptr) int
 	if m == nil {
 		m = allocate[methods](tls)
 		m.Tsqlite3_io_methods = *at[sqlite3.Tsqlite3_io_methods](original)
-		m.close, m.read, m.write = m.FxClose, m.FxRead, m.FxWrite
-		m.FxClose, m.FxRead, m.FxWrite = function(xClose), function(xRead), function(xWrite)
+		m.close, m.read, m.write, m.device = m.FxClose, m.FxRead, m.FxWrite, m.FxDeviceCharacteristics
+		m.FxClose, m.FxRead, m.FxWrite, m.FxDeviceCharacteristics = function(xClose), function(xRead), function(xWrite), function(xDeviceCharacteristics)
 		m.FiVersion = min(m.FiVersion, 2) // without pages that SQLite reads from mapped memory
 		tables[original] = m
 	}
@@ -196,6 +196,15 @@ func xClose(tls *libc.TLS, f uintptr) int32 {
 	return call[closer](m.close)(tls, f)
 }
 
+// xDeviceCharacteristics says what the original says, but that parts of pages cannot be read: SQLite would read long values without what is reserved.
+func xDeviceCharacteristics(tls *libc.TLS, f uintptr) int32 {
+	_, m := opened(f)
+	return call[closer](m.device)(tls, f) &^ sqlite3.SQLITE_IOCAP_SUBPAGE_READ
+}
+
+// headerSize is how many bytes at the beginning of a database SQLite reads by themselves. It reads them again with the page before it answers anything.
+const headerSize = 100
+
 // whole reports whether so many bytes are a page. Nothing else that SQLite reads or writes is as long.
 func whole(amount int32) bool { return amount >= 512 && amount&(amount-1) == 0 }
 
@@ -204,6 +213,9 @@ const pageHeader = 24
 
 func xRead(tls *libc.TLS, f, buffer uintptr, amount int32, offset int64) int32 {
 	o, m := opened(f)
+	if o.wal == nil && !whole(amount) && offset+int64(amount) > headerSize {
+		return sqlite3.SQLITE_IOERR_READ // nothing of a page is read but all of it, see xDeviceCharacteristics
+	}
 	rc := call[mover](m.read)(tls, f, buffer, amount, offset)
 	if !whole(amount) || rc != sqlite3.SQLITE_OK && rc != sqlite3.SQLITE_IOERR_SHORT_READ {
 		return rc
