@@ -18,6 +18,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
 	"cloudcrowd.dev/cloudcrowd/internal/link"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
 // Every error code comes back with its status, and through the client as the same error.
@@ -45,13 +46,18 @@ func TestErrorCodes(t *testing.T) {
 	}
 }
 
-// A plain error is a defect: its text stays in the log. Several errors are all told.
+// A plain error is a defect: its text stays in the log. What the disk damaged is named, without the cause. Several errors are all told.
 func TestOtherErrors(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.backend.fail = errors.New("password is hunter2")
 	resp, b := r.do("alice", "POST", "/v1/jobs", `{"spec":{}}`)
 	if p := r.problem(b); resp.StatusCode != 500 || p.Code != cloudcrowd.Internal || p.Instance == "" || strings.Contains(string(b), "hunter2") {
+		t.Errorf("%s", b)
+	}
+	r.backend.fail = fmt.Errorf("while submitting: %w", &store.CorruptError{What: "page 7 of the database file (table accounts)", Err: errors.New("code 11 in statement hunter2")})
+	resp, b = r.do("alice", "POST", "/v1/jobs", `{"spec":{}}`)
+	if p := r.problem(b); resp.StatusCode != 500 || p.Code != cloudcrowd.Internal || !strings.HasPrefix(p.Detail, "page 7 of the database file (table accounts)") || !strings.Contains(p.Hint, "fsck") || strings.Contains(string(b), "hunter2") {
 		t.Errorf("%s", b)
 	}
 	r.backend.fail = errors.Join(cloudcrowd.Fieldf("a", "first"), cloudcrowd.Fieldf("b", "second"))

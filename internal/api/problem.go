@@ -11,6 +11,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
+	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
 // Problem is every error answer: RFC 9457 with the code, field and hint of a cloudcrowd.Error.
@@ -67,6 +68,10 @@ func problemOf(err error) *Problem {
 	}
 	if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		err = cloudcrowd.Errorf(cloudcrowd.TooLarge, "the body is larger than %s", cloudcrowd.Bytes(tooBig.Limit))
+	}
+	if rotten, ok := errors.AsType[*store.CorruptError](err); ok && len(listed(err)) == 0 {
+		err = (&cloudcrowd.Error{Code: cloudcrowd.Internal, Msg: rotten.What + " is damaged on the server's disk", Err: err}).
+			WithHint("the operator runs `cloudcrowd fsck`, which says what is lost with it, and restores a backup")
 	}
 	all := listed(err)
 	if len(all) == 0 {
