@@ -65,7 +65,7 @@ func (s *serverSettings) tryMachine(ctx context.Context, f *findings) {
 func (s *serverSettings) tryDatabase(ctx context.Context, f *findings) {
 	ctx, cancel := context.WithTimeout(ctx, databaseLimit)
 	defer cancel()
-	note, err := platform.LookAtDatabase(ctx, s.config(nil))
+	notes, err := platform.LookAtDatabase(ctx, s.config(nil))
 	if err != nil {
 		before := len(f.Problems)
 		f.fault("--store", err, "")
@@ -75,7 +75,7 @@ func (s *serverSettings) tryDatabase(ctx context.Context, f *findings) {
 			}
 		}
 	}
-	if note != "" {
+	for _, note := range notes {
 		f.note("--store", note)
 	}
 }

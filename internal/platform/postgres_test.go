@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -61,11 +62,31 @@ func TestServerOnPostgreSQL(t *testing.T) {
 // Before a start one can ask whether a database answers and is meant for such a server; asking changes nothing.
 func TestLookAtDatabase(t *testing.T) {
 	t.Parallel()
-	d := Database{Address: postgrestest.Start(t).Address(t)}
+	server := postgrestest.Start(t)
+	d := Database{Address: server.Address(t)}
 	c := ServerConfig{DataDir: t.TempDir(), Database: d, Listen: "127.0.0.1:0", Cluster: Cluster{Shards: 3}}
+	if postgrestest.Major(t) < 18 { // later ones have checksums unless told otherwise
+		var log strings.Builder
+		if notes, err := LookAtDatabase(t.Context(), c); err != nil || len(notes) != 2 || !strings.Contains(notes[0], "pg_checksums --enable") {
+			t.Errorf("without checksums: %q, %v", notes, err)
+		}
+		db, err := d.open(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := checkSums(t.Context(), db, slog.New(slog.NewTextHandler(&log, nil))); err != nil || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "pg_checksums --enable") {
+			t.Errorf("without checksums: %v, %s", err, log.String())
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		d.Address = server.Address(t)
+		c.Database = d
+		server.Sum(t)
+	}
 	for range 2 {
-		if note, err := LookAtDatabase(t.Context(), c); err != nil || !strings.Contains(note, "empty") {
-			t.Fatalf("an empty database: %q, %v", note, err)
+		if notes, err := LookAtDatabase(t.Context(), c); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "empty") {
+			t.Fatalf("an empty database: %q, %v", notes, err)
 		}
 	}
 	s, err := StartServer(t.Context(), c)
@@ -84,9 +105,9 @@ func TestLookAtDatabase(t *testing.T) {
 		{ServerConfig{DataDir: c.DataDir, Database: d, Blobs: "mem://"}, []string{"have their blobs in"}},
 		{ServerConfig{DataDir: c.DataDir, Database: Database{Address: "postgres://nobody@127.0.0.1:1/x"}}, []string{"cannot be reached"}},
 	} {
-		note, err := LookAtDatabase(t.Context(), tt.c)
-		if note != "" || (err == nil) != (len(tt.wrong) == 0) {
-			t.Errorf("case %d: %q, %v", i, note, err)
+		notes, err := LookAtDatabase(t.Context(), tt.c)
+		if len(notes) > 0 || (err == nil) != (len(tt.wrong) == 0) {
+			t.Errorf("case %d: %q, %v", i, notes, err)
 		}
 		for _, words := range tt.wrong {
 			if err == nil || !strings.Contains(err.Error(), words) {
@@ -95,7 +116,7 @@ func TestLookAtDatabase(t *testing.T) {
 		}
 	}
 	postgrestest.Exec(t, d.Address, "DELETE FROM schema_versions WHERE version = (SELECT max(version) FROM schema_versions)")
-	if note, err := LookAtDatabase(t.Context(), c); err != nil || !strings.Contains(note, "earlier version") {
-		t.Errorf("an older schema: %q, %v", note, err)
+	if notes, err := LookAtDatabase(t.Context(), c); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "earlier version") {
+		t.Errorf("an older schema: %q, %v", notes, err)
 	}
 }

@@ -130,6 +130,9 @@ func StartServer(ctx context.Context, c ServerConfig) (_ *Server, err error) {
 		return nil, err
 	}
 	s.store = db
+	if err := checkSums(ctx, db, c.Log); err != nil {
+		return nil, err
+	}
 	if s.blobs, err = openBlobs(ctx, c); err != nil {
 		return nil, err
 	}

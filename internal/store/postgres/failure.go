@@ -140,7 +140,11 @@ func classify(err error) error {
 	case strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57") || code == "25P03" || code == "40003":
 		return unavailable("the database has gone away", again)
 	case rotten(err):
-		return &store.CorruptError{What: "the database", Err: err}
+		what := "the database"
+		if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+			what += " (" + e.Message + ")" // "invalid page in block 3 of relation base/5/16412"
+		}
+		return &store.CorruptError{What: what, Err: err}
 	case code == "22021" || code == "22P05":
 		return &cloudcrowd.Error{Code: cloudcrowd.Invalid, Msg: "a text holds bytes that are not UTF-8, or a zero byte", Err: err}
 	}

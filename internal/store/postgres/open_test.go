@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -105,6 +106,54 @@ func TestUnsafeServer(t *testing.T) {
 	_, err := Open(t.Context(), server.Address(t), Options{})
 	if cloudcrowd.CodeOf(err) != cloudcrowd.Conflict || !strings.Contains(err.Error(), "fsync") {
 		t.Errorf("%v, want code conflict and the setting", err)
+	}
+}
+
+// A database without checksums of pages is told from one with them; one with them answers no account from a page that its disk changed, and the error names the page.
+func TestUnsummed(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t, "ignore_checksum_failure=off")
+	address := server.Address(t)
+	if is, err := Unsummed(t.Context(), address, Options{}); err != nil || is != (postgrestest.Major(t) < 18) {
+		t.Errorf("%v, %v", is, err)
+	}
+	if postgrestest.Major(t) < 18 {
+		server.Sum(t)
+	}
+	s := openAt(t, address)
+	if is, err := s.Unsummed(t.Context()); err != nil || is {
+		t.Errorf("%v, %v, want one with checksums", is, err)
+	}
+	h, err := s.Acquire(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gift := func(seq int64) error {
+		return s.Commit(t.Context(), store.Batch{Epoch: h.Epoch, Seq: seq, Count: 1, Events: []byte("x"), Transfers: []cloudcrowd.Transfer{
+			{ID: fmt.Sprintf("0-%d-0", seq), Kind: cloudcrowd.TransferIssue, Debit: "issuer", Credit: "anna", Amount: 5, Seq: seq}}})
+	}
+	if err := gift(1); err != nil {
+		t.Fatal(err)
+	}
+	server.Flip(t, address, "accounts")
+	for what, try := range map[string]func() error{
+		"one account":  func() error { _, err := s.Account(t.Context(), "anna"); return err },
+		"all accounts": func() error { _, err := s.Accounts(t.Context()); return err },
+		"a commit":     func() error { return gift(2) },
+	} {
+		err := try()
+		for range 8 { // connections of before
+			if cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable {
+				break
+			}
+			err = try()
+		}
+		if e, ok := errors.AsType[*store.CorruptError](err); !ok || !strings.Contains(e.What, "page") {
+			t.Errorf("%s: %v, want the page named", what, err)
+		}
+	}
+	if heads, err := s.ShardList(t.Context()); err != nil || heads[0].Seq != 1 {
+		t.Errorf("%+v, %v, want the journal to end at 1", heads, err)
 	}
 }
 

@@ -120,6 +120,33 @@ func (s *Store) mustBeSafe(ctx context.Context) error {
 	return nil
 }
 
+// Unsummed reports whether the database does not compare pages with checksums, so that it may answer from what its disk changed. Of one that knows no such setting it
+// says no: that is none of PostgreSQL's, and has means of its own.
+func (s *Store) Unsummed(ctx context.Context) (bool, error) {
+	for _, setting := range []struct{ name, bad string }{{"data_checksums", "off"}, {"ignore_checksum_failure", "on"}} {
+		var v string
+		_, err := s.one(ctx, "SHOW "+setting.name, nil, &v)
+		if err != nil && !unknown(errors.Unwrap(err)) && !unknown(err) {
+			return false, err
+		}
+		if v == setting.bad {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Unsummed asks the database at an address, whatever is in it; see Store.Unsummed.
+func Unsummed(ctx context.Context, address string, o Options) (bool, error) {
+	s, err := dial(ctx, address, o)
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	is, err := s.Unsummed(ctx)
+	return is, opening(err)
+}
+
 // enter counts a call in; the answer must be called when it ends.
 func (s *Store) enter(ctx context.Context) (leave func(), err error) {
 	if err := ctx.Err(); err != nil {

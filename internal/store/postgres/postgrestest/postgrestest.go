@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -279,6 +280,74 @@ func (s *Server) Stop() { s.signal(os.Interrupt) }
 func (s *Server) remove() {
 	s.signal(syscall.SIGQUIT)
 	_ = os.RemoveAll(s.dir)
+}
+
+// Major is the version of the PostgreSQL that is installed, as 15.
+func Major(t testing.TB) int {
+	t.Helper()
+	bin, err := binaries()
+	check(t, err)
+	out, err := exec.Command(filepath.Join(bin, "postgres"), "--version").Output() // "postgres (PostgreSQL) 15.3"
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, number, _ := strings.Cut(string(out), ") ")
+	number, _, _ = strings.Cut(strings.TrimSpace(number), ".")
+	n, err := strconv.Atoi(strings.TrimRight(strings.Fields(number)[0], "abcdefghijklmnopqrstuvwxyz"))
+	if err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	return n
+}
+
+// Sum stops the server, gives every page a checksum, and starts it again.
+func (s *Server) Sum(t testing.TB) {
+	t.Helper()
+	s.Stop()
+	if out, err := s.program(context.Background(), "pg_checksums", "--enable", "--no-sync", "--pgdata", s.data()).CombinedOutput(); err != nil {
+		t.Fatalf("pg_checksums: %v\n%s", err, out)
+	}
+	if err := s.Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Flip changes one bit of every page of a table, at an address, on the disk of the server, which it stops and starts again.
+func (s *Server) Flip(t testing.TB, address, table string) {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var path string
+	err = conn.QueryRow(context.Background(), "SELECT pg_relation_filepath($1::text::regclass)", table).Scan(&path)
+	_ = conn.Close(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	path = filepath.Join(s.data(), path)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = 8192
+	for at := page - 20; at < len(b); at += page { // rows fill a page from its end
+		b[at] ^= 1
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Socket is the path of the server's Unix socket.
