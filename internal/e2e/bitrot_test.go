@@ -43,15 +43,16 @@ func (c *crowd) rest() {
 	until(c.t, "the server stops", c.server.gone)
 }
 
-// readings are answers of a server to questions about what is over, by question. A question it refuses has no answer.
-func (c *crowd) readings(jobs []cloudcrowd.JobID) map[string]string {
+// readings are answers of a server to questions about what is over, by question, and why it refuses others.
+func (c *crowd) readings(jobs []cloudcrowd.JobID) (list map[string]string, refused map[string]error) {
 	c.t.Helper()
 	op := c.once(c.serving.AdminToken)
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
-	list := map[string]string{}
+	list, refused = map[string]string{}, map[string]error{}
 	note := func(question string, answer any, err error) {
 		if err != nil {
+			refused[question] = err
 			return
 		}
 		b, err := json.Marshal(answer)
@@ -82,6 +83,7 @@ func (c *crowd) readings(jobs []cloudcrowd.JobID) map[string]string {
 		for _, o := range job.Outputs {
 			r, err := op.OpenOutput(ctx, id, o.Stage, o.Task, o.Path)
 			if err != nil {
+				refused["output "+o.Path] = err
 				continue
 			}
 			b, err := io.ReadAll(r)
@@ -89,7 +91,7 @@ func (c *crowd) readings(jobs []cloudcrowd.JobID) map[string]string {
 			note(fmt.Sprint("output ", o.Path, " of ", id), string(b), err)
 		}
 	}
-	return list
+	return list, refused
 }
 
 // started waits until the server serves or has ended, and reports whether it serves.
@@ -100,8 +102,8 @@ func (c *crowd) started() bool {
 	return len(said) > 0 && strings.Contains(said[0], `"admin_token"`) // else it says why it does not
 }
 
-// Bits of the database file flip while the server is away. A bit that fsck finds nothing wrong with changes no answer; one that matters is named by fsck, and
-// where it struck the journal or a snapshot, the server does not start on it.
+// Bits of the database file flip while the server is away. Whatever it struck, a server that starts answers as before, or refuses and says what is damaged, also without
+// fsck; nothing wrong is ever served. A bit that matters is named by fsck.
 func TestDatabaseBitFlips(t *testing.T) {
 	t.Parallel()
 	lots := chance(t)
@@ -114,23 +116,28 @@ func TestDatabaseBitFlips(t *testing.T) {
 	c.dismiss("grace")
 	c.rest()
 	c.again()
-	before := c.readings(jobs)
+	before, refused := c.readings(jobs)
+	if len(refused) > 0 {
+		t.Fatal(refused)
+	}
 	c.rest()
 	sound := c.data
 	file, err := os.ReadFile(filepath.Join(sound, "cloudcrowd.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	named, harmless := 0, 0
+	named, harmless, answered, denied := 0, 0, 0, 0
 	for i := range setting(t, flipsSetting, 4) {
 		// Most of a small file is empty; half of the flips strike bytes that hold something. One is sure to strike the journal.
 		at := lots.IntN(len(file))
 		for i%2 == 0 && file[at] == 0 {
 			at = lots.IntN(len(file))
 		}
-		journal := i == 0
-		if journal {
+		switch i {
+		case 0:
 			at = bytes.Index(file, []byte("counting")) // the first job's name, in the row that says it was submitted
+		case 1:
+			at = bytes.LastIndex(file, []byte(requester)) // the account that paid
 		}
 		c.data = filepath.Join(c.dir, fmt.Sprint("flipped-", i))
 		if err := os.CopyFS(c.data, os.DirFS(sound)); err != nil {
@@ -150,11 +157,18 @@ func TestDatabaseBitFlips(t *testing.T) {
 		}
 		c.begin(c.host())
 		if c.started() {
-			for question, answer := range c.readings(jobs) {
-				if answer != before[question] && clean {
-					t.Errorf("bit %d of byte %d: fsck finds nothing, but the answer to %q is\n%s\nbefore\n%s", bit, at, question, answer, before[question])
+			answers, refused := c.readings(jobs)
+			for question, answer := range answers {
+				if answer != before[question] {
+					t.Errorf("bit %d of byte %d: the answer to %q is\n%s\nbefore\n%s", bit, at, question, answer, before[question])
 				}
 			}
+			for question, err := range refused {
+				if clean || !strings.Contains(err.Error(), "damaged") {
+					t.Errorf("bit %d of byte %d: %q is refused, fsck says %s: %v", bit, at, question, r.last(), err)
+				}
+			}
+			answered, denied = answered+len(answers), denied+len(refused)
 		} else if clean {
 			t.Errorf("bit %d of byte %d: fsck finds nothing, but the server does not start", bit, at)
 		}
@@ -163,7 +177,7 @@ func TestDatabaseBitFlips(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d flips were named, %d changed nothing", named, harmless)
+	t.Logf("%d flips were named, %d changed nothing; %d questions were answered as before, %d refused", named, harmless, answered, denied)
 }
 
 // A bit of the WAL flips that a killed server has left. SQLite drops what it struck and all that follows without a word; the server must not: it starts with
