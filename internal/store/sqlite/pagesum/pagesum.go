@@ -82,7 +82,8 @@ type frames struct {
 }
 
 var (
-	open sync.Map // *file by the address of SQLite's object
+	opening sync.RWMutex
+	open    = map[uintptr]*file{} // by the address of SQLite's object; guarded by opening
 
 	mu      sync.Mutex
 	wals    = map[string]*frames{}            // by path
@@ -162,7 +163,9 @@ func xOpen(tls *libc.TLS, v, name, f uintptr, flags int32, outFlags uintptr) int
 		o.wal = wals[path]
 		o.wal.open++
 	}
-	open.Store(f, o)
+	opening.Lock()
+	open[f] = o
+	opening.Unlock()
 	original := at[sqlite3.Tsqlite3_file](f).FpMethods
 	m := tables[original]
 	if m == nil {
@@ -179,13 +182,16 @@ func xOpen(tls *libc.TLS, v, name, f uintptr, flags int32, outFlags uintptr) int
 
 // opened returns a file with its methods.
 func opened(f uintptr) (*file, *methods) {
-	o, _ := open.Load(f)
-	return o.(*file), at[methods](at[sqlite3.Tsqlite3_file](f).FpMethods)
+	opening.RLock()
+	defer opening.RUnlock()
+	return open[f], at[methods](at[sqlite3.Tsqlite3_file](f).FpMethods)
 }
 
 func xClose(tls *libc.TLS, f uintptr) int32 {
 	o, m := opened(f)
-	open.Delete(f)
+	opening.Lock()
+	delete(open, f)
+	opening.Unlock()
 	if o.wal != nil {
 		mu.Lock()
 		if o.wal.open--; o.wal.open == 0 {
