@@ -78,10 +78,15 @@ real WebSocket, take leases, let the time of a task pass and report it, while
 --waiting tasks of a job with a fixed list wait. Prints the time from a report
 until the lease that takes its place has arrived, and from submitting a small
 job meanwhile until a worker has its first lease. Every commit is synced.
+
+It also prints what a task costs the server's processor, beyond what it takes
+with the same workers and nothing to do. With --workers and --task that make
+the same pace, or with more --jobs, it shows how that grows.
 `,
 	examples: `
 cloudcrowd bench assign --waiting 100000 --workers 1000
 cloudcrowd bench assign --workers 1000 --task 50ms --json
+cloudcrowd bench assign --workers 10000 --task 2500ms
 `,
 }
 
@@ -93,8 +98,8 @@ func (a *app) benchAssignCommand() *cobra.Command {
 	var b platform.BenchAssignConfig
 	profile := ""
 	c := benchAssignPage.command(0, 0, func(ctx context.Context, _ []string) error {
-		if b.Waiting < 1 || b.Workers < 1 || b.Samples < 1 {
-			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--waiting, --workers and --samples must be at least 1")
+		if b.Waiting < 1 || b.Open < 1 || b.Workers < 1 || b.Samples < 1 {
+			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--waiting, --jobs, --workers and --samples must be at least 1")
 		}
 		if b.Task < time.Millisecond || b.Span < time.Second {
 			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--task must be at least 1ms, and --span at least 1s")
@@ -126,11 +131,13 @@ func (a *app) benchAssignCommand() *cobra.Command {
 		}
 		a.facts("next lease", fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, at most %.1f ms, after %d reports at %.0f a second", r.LatencyP50, r.LatencyP99, r.LatencyMost, r.Reports, r.TasksPerSecond),
 			"first lease", fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, of %d small jobs submitted meanwhile", r.SubmitP50, r.SubmitP99, r.Jobs),
-			"conditions", fmt.Sprintf("%d workers, %d tasks waiting", r.Workers, r.Waiting))
+			"processor", fmt.Sprintf("%.0f µs a task at the server; %.1f %% of a core when nothing is to be done", r.CPUPerTask, r.CPUIdle*100),
+			"conditions", fmt.Sprintf("%s, %s waiting in %s", plural(r.Workers, "worker"), plural(int(r.Waiting), "task"), plural(r.Open, "job")))
 		return nil
 	})
 	f := c.Flags()
 	f.IntVar(&b.Waiting, "waiting", 100_000, "`N` tasks wait all the time")
+	f.IntVar(&b.Open, "jobs", 1, "they are in `N` jobs, open at the same time")
 	f.IntVar(&b.Workers, "workers", 1000, "`N` workers of one slot")
 	f.DurationVar(&b.Task, "task", 250*time.Millisecond, "a task takes this `LONG`, give or take a half")
 	f.DurationVar(&b.Span, "span", 10*time.Second, "measure for this `LONG`")

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
 	"slices"
 	"time"
+
+	"github.com/shirou/gopsutil/v4/process"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
@@ -20,6 +23,7 @@ import (
 // BenchAssignConfig are the conditions of the benchmark of assignment.
 type BenchAssignConfig struct {
 	Waiting int           // tasks that wait all the time
+	Open    int           // jobs they are in, of one requester; at least 1
 	Workers int           // of one slot each, which take up to three leases
 	Task    time.Duration // what a task takes, give or take a half: with Workers the load
 	Span    time.Duration // for how long it is measured
@@ -37,6 +41,9 @@ type BenchAssignResult struct {
 	SubmitP99      float64 `json:"submit_p99_ms"`
 	TasksPerSecond float64 `json:"tasks_per_s"`
 	Waiting        int64   `json:"waiting"` // tasks left at the end
+	Open           int     `json:"open_jobs"`
+	CPUPerTask     float64 `json:"server_cpu_us_per_task"` // of the server's processor time beyond what it takes when nothing is to be done
+	CPUIdle        float64 `json:"server_cpu_idle"`        // of one core, with all workers connected and nothing to be done
 	Workers        int     `json:"workers"`
 	Reports        int     `json:"reports"`
 	Jobs           int     `json:"jobs"` // submitted meanwhile
@@ -46,7 +53,7 @@ type BenchAssignResult struct {
 // BenchAssign lets workers, run by crowd, a command that performs BenchCrowd, work on a job of a fixed list of tasks, of which so many wait all the time, and
 // reports how soon whoever has reported a result gets his next lease, and how soon small jobs that are submitted meanwhile get their first.
 func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r BenchAssignResult, err error) {
-	r = BenchAssignResult{Workers: b.Workers, Jobs: b.Samples, CPUs: runtime.NumCPU()}
+	r = BenchAssignResult{Workers: b.Workers, Open: max(b.Open, 1), Jobs: b.Samples, CPUs: runtime.NumCPU()}
 	s, err := StartServer(ctx, ServerConfig{DataDir: filepath.Join(b.DataDir, "server"), Listen: "127.0.0.1:0"})
 	if err != nil {
 		return r, err
@@ -82,9 +89,18 @@ func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r B
 	// The job lasts for the measurement and the small jobs after it, however busy the machine is.
 	pace := float64(b.Workers) / b.Task.Seconds()
 	spent := pace * (3*b.Span.Seconds() + 60)
-	job, err := api.Submit(ctx, gridJob(module, b.Waiting+int(spent)), "")
-	if err != nil {
+	if r.CPUIdle, err = idleShare(ctx, c, b.Span); err != nil {
 		return r, err
+	}
+	jobs := make([]cloudcrowd.JobID, r.Open)
+	for i := range jobs {
+		spec := gridJob(module, (b.Waiting+int(spent))/r.Open+1)
+		spec.Budget /= cloudcrowd.Credits(r.Open)
+		job, err := api.Submit(ctx, spec, "")
+		if err != nil {
+			return r, err
+		}
+		jobs[i] = job.ID
 	}
 	if _, err := c.ask("measure %s", 2*time.Second); err != nil { // until everybody is at work
 		return r, err
@@ -94,8 +110,18 @@ func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r B
 			return r, err
 		}
 	}
+	used, err := processorTime()
+	if err != nil {
+		return r, err
+	}
+	began := time.Now()
 	line, err := c.ask("measure %s", b.Span)
 	pprof.StopCPUProfile()
+	if err != nil {
+		return r, err
+	}
+	took := time.Since(began).Seconds()
+	after, err := processorTime()
 	if err != nil {
 		return r, err
 	}
@@ -108,17 +134,51 @@ func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r B
 	}
 	r.LatencyP50, r.LatencyP99, r.LatencyMost, r.Reports = l.P50*1000, l.P99*1000, l.Most*1000, l.Reports
 	r.TasksPerSecond = float64(l.Reports) / b.Span.Seconds()
+	r.CPUPerTask = max(after-used-r.CPUIdle*took, 0) * 1e6 / (r.TasksPerSecond * took)
 	if err := r.small(ctx, api, c, module, b); err != nil {
 		return r, err
 	}
-	if job, err = api.Job(ctx, job.ID); err != nil {
-		return r, err
+	for _, id := range jobs {
+		job, err := api.Job(ctx, id)
+		if err != nil {
+			return r, err
+		}
+		r.Waiting += job.Stages[0].UnitsTotal - job.Stages[0].UnitsCarved
 	}
-	all := job.Stages[0].UnitsTotal
-	if r.Waiting = all - job.Stages[0].UnitsCarved; r.Waiting < int64(b.Waiting) {
+	if r.Waiting < int64(b.Waiting) {
 		err = cloudcrowd.Errorf(cloudcrowd.Internal, "only %d tasks were left to wait", r.Waiting)
 	}
 	return r, err
+}
+
+// idleShare is what this process takes of one core while it has nothing to do, over a span.
+func idleShare(ctx context.Context, c *crowdProcess, span time.Duration) (float64, error) {
+	if _, err := c.ask("measure %s", 2*time.Second); err != nil { // until all have settled
+		return 0, err
+	}
+	before, err := processorTime()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if _, err := c.ask("measure %s", span); err != nil {
+		return 0, err
+	}
+	after, err := processorTime()
+	return (after - before) / time.Since(began).Seconds(), err
+}
+
+// processorTime is what this process has used so far, in seconds.
+func processorTime() (float64, error) {
+	p, err := process.NewProcess(int32(os.Getpid()))
+	if err != nil {
+		return 0, err
+	}
+	t, err := p.Times()
+	if err != nil {
+		return 0, err
+	}
+	return t.User + t.System, nil
 }
 
 // small submits jobs of one task, at even intervals.
