@@ -91,7 +91,7 @@ func (n *Node) stream(m *taskmanager.Manager, msg *nats.Msg) {
 			s.mu.Unlock()
 			say(streamed{End: true})
 		}()
-		events, at := m.Watch(ctx, w.After, w.Account, w.Job)
+		events, at, _ := m.Watch(ctx, w.After, w.Account, w.Job)
 		say(streamed{At: at})
 		beat := time.NewTicker(streamBeat)
 		defer beat.Stop()
@@ -154,7 +154,7 @@ func (n *Node) follow(ctx context.Context, shard int, after string, account clou
 func (n *Node) followHere(ctx context.Context, m *taskmanager.Manager, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID, take func(string, []cloudcrowd.Event) bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events, at := m.Watch(ctx, after, account, job)
+	events, at, _ := m.Watch(ctx, after, account, job)
 	if !take(at, nil) {
 		return
 	}

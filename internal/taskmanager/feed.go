@@ -16,7 +16,7 @@ type feed struct {
 	render func(*fact) cloudcrowd.Event
 	ring   []fact // the latest feedKeep ones; the k-th ever published is at k % feedKeep
 	next   int    // how many were published
-	base   string // stands for what came before the first
+	base   string // id of the event before the first, as the journal has it; "" if nobody knows
 	subs   map[*watcher]struct{}
 	closed bool
 }
@@ -38,6 +38,7 @@ func (f *fact) id() string { return fmt.Sprintf("%d-%d-%d", f.shard, f.seq, f.n)
 
 type watcher struct {
 	ch      chan cloudcrowd.Event
+	missing bool // events that it wants were not put into ch
 	account cloudcrowd.AccountID
 	job     cloudcrowd.JobID
 }
@@ -76,11 +77,27 @@ func (f *feed) publish(n int, fill func(i int, e *fact)) {
 			select {
 			case w.ch <- f.render(e):
 			default:
-				delete(f.subs, w)
-				close(w.ch)
+				f.leave(w)
 			}
 		}
 	}
+}
+
+// leave ends a watcher before the feed ends. f.mu is held.
+func (f *feed) leave(w *watcher) {
+	if _, ok := f.subs[w]; ok {
+		delete(f.subs, w)
+		w.missing = true
+		close(w.ch)
+	}
+}
+
+// now is the id of the latest event. f.mu is held.
+func (f *feed) now() string {
+	if last := f.kept(f.next - 1); last != nil {
+		return last.id()
+	}
+	return f.base
 }
 
 // kept is the k-th event ever published, nil if it is not kept.
@@ -91,16 +108,13 @@ func (f *feed) kept(k int) *fact {
 	return &f.ring[k%feedKeep]
 }
 
-// watch subscribes from after the given id; "" means from now. Where it begins from now, at is the id to go on from later, also if nothing comes.
-func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) (_ <-chan cloudcrowd.Event, at string) {
+// watch subscribes from after the given id; "" means from now. Where it begins from now, at is the id to go on from later, also if nothing comes. reached is the
+// id to go on from for a watcher that has taken everything out of the channel, or, once that was closed, everything there was; "" if it has not, or missed some.
+func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) (_ <-chan cloudcrowd.Event, at string, reached func() string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w := &watcher{account: account, job: job}
 	var missed []cloudcrowd.Event
-	now := f.base
-	if last := f.kept(f.next - 1); last != nil {
-		now = last.id()
-	}
 	if after != "" {
 		found := false
 		k := f.next - 1
@@ -117,12 +131,20 @@ func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.Accou
 			}
 		}
 		if !found {
-			at = now
+			at = f.now()
 			missed = []cloudcrowd.Event{{ID: after, Type: ResetEvent, Text: "events were missed; read everything again"}}
 		}
 	}
 	if after == "" {
-		at = now
+		at = f.now()
+	}
+	reached = func() string {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if w.missing || len(w.ch) > 0 {
+			return ""
+		}
+		return f.now()
 	}
 	w.ch = make(chan cloudcrowd.Event, feedBuffer+len(missed))
 	for _, e := range missed {
@@ -130,18 +152,15 @@ func (f *feed) watch(ctx context.Context, after string, account cloudcrowd.Accou
 	}
 	if f.closed {
 		close(w.ch)
-		return w.ch, at
+		return w.ch, at, reached
 	}
 	f.subs[w] = struct{}{}
 	context.AfterFunc(ctx, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if _, ok := f.subs[w]; ok {
-			delete(f.subs, w)
-			close(w.ch)
-		}
+		f.leave(w)
 	})
-	return w.ch, at
+	return w.ch, at, reached
 }
 
 func (f *feed) close() {

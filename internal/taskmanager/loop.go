@@ -87,24 +87,46 @@ func newLoop(ctx context.Context, m *Manager) (*loop, error) {
 		}
 		l.ended.add(row.Seq, out.Tasks)
 		l.ended.retire(st, min(row.Seq, projected))
+		if row.Seq > head.Seq-feedKeep { // so that who watched at the server before goes on here
+			l.st = st
+			l.publish(&lifecycle.Decider{Events: events, At: row.At})
+		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	if head.Seq > 0 { // the clock of the server before may have been ahead of this one's
-		err = m.cfg.Store.Rows(ctx, m.cfg.Shard, head.Seq-1, func(row store.Row) error {
-			l.clock = row.At
-			return nil
-		})
-		if err != nil {
+	before, err := l.row(ctx, max(head.SnapshotSeq, head.Seq-feedKeep))
+	if _, damaged := errors.AsType[*store.CorruptError](err); err != nil && !damaged { // what the snapshot holds is not read for its own sake
+		return nil, err
+	}
+	m.feed.base = (&fact{shard: m.cfg.Shard, seq: before.Seq, n: before.Count - 1}).id()
+	last := before
+	if last.Seq != head.Seq {
+		if last, err = l.row(ctx, head.Seq); err != nil {
 			return nil, err
 		}
 	}
-	m.feed.base = describe(m.cfg.Shard, head.Seq)
+	l.clock = last.At // the clock of the server before may have been ahead of this one's
 	l.snapped = l.now()
 	l.rebuildHeld()
 	l.ask(ctx)
 	return l, nil
+}
+
+// row reads a row of the journal; there is nothing in row 0.
+func (l *loop) row(ctx context.Context, seq int64) (row store.Row, err error) {
+	if seq == 0 {
+		return row, nil
+	}
+	enough := errors.New("enough")
+	err = l.m.cfg.Store.Rows(ctx, l.m.cfg.Shard, seq-1, func(r store.Row) error {
+		row = r
+		return enough
+	})
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	return row, err
 }
 
 // load replays a shard: snapshot, then journal tail. each is called after every row.

@@ -415,12 +415,13 @@ func (m *Manager) Prices() cloudcrowd.Prices { return m.cfg.Prices }
 
 // Events implements api.Backend.
 func (m *Manager) Events(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) (<-chan cloudcrowd.Event, error) {
-	events, _ := m.Watch(ctx, after, account, job)
+	events, _, _ := m.Watch(ctx, after, account, job)
 	return events, nil
 }
 
-// Watch is Events, and says where the feed stands if it begins from now: because after is "", or because events after it were missed.
-func (m *Manager) Watch(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) (events <-chan cloudcrowd.Event, at string) {
+// Watch is Events, and says where the feed stands if it begins from now: because after is "", or because events after it were missed. reached says where to go on
+// for who has taken all events there are so far, also those that were for others; after the channel was closed that is at the end. It is "" if events wait or were missed.
+func (m *Manager) Watch(ctx context.Context, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) (events <-chan cloudcrowd.Event, at string, reached func() string) {
 	return m.feed.watch(ctx, after, account, job)
 }
 

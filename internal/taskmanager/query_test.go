@@ -259,7 +259,7 @@ func TestFeed(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	watch := func(after string, account cloudcrowd.AccountID, job cloudcrowd.JobID) <-chan cloudcrowd.Event {
-		ch, _ := f.watch(ctx, after, account, job)
+		ch, _, _ := f.watch(ctx, after, account, job)
 		return ch
 	}
 	if got := take(watch("0-7-0", "", ""), 2); !slices.Equal(got, []string{"0-8-0", "0-9-0"}) {
@@ -289,7 +289,7 @@ func TestFeed(t *testing.T) {
 	if n != feedBuffer {
 		t.Errorf("a slow watcher got %d events", n)
 	}
-	last, at := f.watch(ctx, "", "", "")
+	last, at, _ := f.watch(ctx, "", "", "")
 	if want := f.kept(f.next - 1).id(); at != want {
 		t.Errorf("the feed stands at %q, not at %q", at, want)
 	}
@@ -298,7 +298,7 @@ func TestFeed(t *testing.T) {
 		t.Error("a watcher that left still gets events")
 	}
 	f.close()
-	ended, _ := f.watch(t.Context(), "", "", "")
+	ended, _, _ := f.watch(t.Context(), "", "", "")
 	if _, open := <-ended; open {
 		t.Error("a closed feed gives events")
 	}
@@ -309,11 +309,92 @@ func TestFeedFromTheStart(t *testing.T) {
 	t.Parallel()
 	f := newFeed(func(e *fact) cloudcrowd.Event { return cloudcrowd.Event{ID: e.id()} })
 	f.base = "0/17"
-	_, at := f.watch(t.Context(), "", "", "")
+	_, at, _ := f.watch(t.Context(), "", "", "")
 	f.publish(2, func(i int, e *fact) { *e = fact{seq: 18, n: i} })
-	ch, _ := f.watch(t.Context(), at, "", "")
+	ch, _, _ := f.watch(t.Context(), at, "", "")
 	if a, b := <-ch, <-ch; a.ID != "0-18-0" || b.ID != "0-18-1" {
 		t.Errorf("after %q: %q, %q", at, a.ID, b.ID)
+	}
+}
+
+// Whoever watched a shard at one server goes on at the next one: after an orderly end from where the feed ended, for whomever the last events were; after a crash with
+// what happened since the last snapshot. Only who is too far behind is told to read everything again.
+func TestFeedGoesOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.issue("joe", cloudcrowd.Credit)
+	w := r.join("w", "bob", 1, nil)
+	type watched struct {
+		events  <-chan cloudcrowd.Event
+		reached func() string
+		last    string
+	}
+	watch := func(after string, account cloudcrowd.AccountID) *watched {
+		events, _, reached := r.m.Watch(t.Context(), after, account, "")
+		return &watched{events: events, reached: reached}
+	}
+	take := func(w *watched) (kinds []string) {
+		for len(w.events) > 0 {
+			e := <-w.events
+			kinds, w.last = append(kinds, e.Type), e.ID
+		}
+		return kinds
+	}
+	story := []string{"job.submitted", "task.carved", "attempt.leased", "attempt.reported", "task.done", "job.done"}
+	all, ada, joe := watch("", ""), watch("", "ada"), watch("", "joe")
+	old := ada.reached()
+	r.submit("ada", "first", r.spec("first", 1, false, one))
+	r.work(w)
+	if at := ada.reached(); at != "" {
+		t.Errorf("a watcher who has not taken anything is at %q", at)
+	}
+	for name, w := range map[string]*watched{"all": all, "ada": ada} {
+		if got := take(w); !slices.Equal(got, story) {
+			t.Errorf("%s hears %q", name, got)
+		}
+	}
+	if got := take(joe); len(got) > 0 {
+		t.Errorf("joe hears %q", got)
+	}
+	if err := r.m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, w := range map[string]*watched{"all": all, "ada": ada, "joe": joe} {
+		if _, open := <-w.events; open || w.reached() != all.last {
+			t.Errorf("%s: at %q when the feed ends at %q", name, w.reached(), all.last)
+		}
+	}
+	end := all.last
+
+	r.restart() // in order: there is a snapshot of all
+	if _, at, _ := r.m.Watch(t.Context(), "", "", ""); at != end {
+		t.Errorf("the next feed begins at %q, the one before ended at %q", at, end)
+	}
+	if got := take(watch(old, "")); !slices.Equal(got, []string{ResetEvent}) {
+		t.Errorf("who is far behind hears %q", got)
+	}
+	r.hello(w, 1, nil, nil)
+	all, joe = watch(end, ""), watch(end, "joe")
+	r.submit("joe", "second", r.spec("second", 1, false, one))
+	r.work(w)
+	if got := take(joe); !slices.Equal(got, story) {
+		t.Errorf("joe hears %q", got)
+	}
+	if got := take(all); !slices.Equal(got, story) {
+		t.Errorf("all hear %q", got)
+	}
+
+	r.restart() // killed: there is none since
+	if _, at, _ := r.m.Watch(t.Context(), "", "", ""); at != all.last {
+		t.Errorf("the next feed begins at %q, the one before ended at %q", at, all.last)
+	}
+	for _, account := range []cloudcrowd.AccountID{"", "joe"} {
+		if got := take(watch(end, account)); len(got) < len(story) || !slices.Equal(got[:len(story)], story) {
+			t.Errorf("%q hears %q again", account, got)
+		}
+	}
+	if got := take(watch(all.last, "")); len(got) > 0 {
+		t.Errorf("who was up to date hears %q", got)
 	}
 }
 
