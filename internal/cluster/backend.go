@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -141,12 +142,12 @@ var (
 const answerSoon = time.Second
 
 // answer lets other servers reach the task manager of a shard.
-func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*nats.Subscription, err error) {
+func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*hearing, err error) {
 	if n.cfg.Bus == nil {
 		return nil, nil
 	}
 	name := strconv.Itoa(shard)
-	add := func(s *nats.Subscription, e error) {
+	add := func(s *hearing, e error) {
 		if e == nil {
 			subs = append(subs, s)
 		}
@@ -168,7 +169,8 @@ func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*nats.Subscript
 	return subs, err
 }
 
-// on does it at whoever owns the shard. While nobody does it waits, at most for Patience; so a request outlives the server that had the shard.
+// on does it at whoever owns the shard. While nobody does it waits, at most for Patience; so a request outlives the server that had the shard. For an owner that lives and
+// cannot be reached it does not wait as long.
 func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, err error) {
 	out, _, err = x.try(ctx, n, shard, in)
 	return out, err
@@ -178,18 +180,20 @@ func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, 
 func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O, again bool, err error) {
 	var body []byte
 	var since time.Time // nobody does it
+	var away absence
 	for {
 		n.mu.Lock()
 		h := n.shards[shard]
-		m, epoch, failure, changed := h.manager, h.epoch, h.failure, n.changed
+		m, owner, epoch, failure, changed := h.manager, n.ownerOf(shard), h.epoch, h.failure, n.changed
 		n.mu.Unlock()
+		began := time.Now()
 		switch {
 		case m != nil:
 			if out, err = x.do(ctx, m, in); !taskmanager.Moved(err) || n.cfg.Alone {
 				return out, again, err
 			}
 		case failure != nil:
-			return out, again, cloudcrowd.Errorf(cloudcrowd.Unavailable, "this part of the jobs cannot be served (shard %d): %v", shard, failure).WithHint("the operator finds more in the server's log")
+			return out, again, unserved(shard, failure)
 		case n.cfg.Bus != nil:
 			if body == nil {
 				if body, err = json.Marshal(in); err != nil {
@@ -197,13 +201,17 @@ func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O,
 				}
 			}
 			var answer []byte
-			if answer, err = n.ask(ctx, shard, epoch, x.name, body); err == nil {
+			if answer, err = n.ask(ctx, shard, owner, epoch, x.name, body); err == nil {
 				err = json.Unmarshal(answer, &out)
 				return out, again, err
 			}
 			again = again || errors.Is(err, errSilent) || errors.Is(err, context.Canceled)
 			if !errors.Is(err, errElsewhere) && !errors.Is(err, errNobody) && !errors.Is(err, context.Canceled) {
 				return out, again, err
+			}
+			away.note(owner, began, err)
+			if cut := n.unreached(away, shard); cut != nil {
+				return out, again, cut
 			}
 		}
 		if ctx.Err() != nil {
@@ -229,8 +237,76 @@ func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O,
 // askAgain is when a shard that had no owner is looked at again if nothing is heard.
 const askAgain = 50 * time.Millisecond
 
+// unserved is the answer of the server that was to serve a shard and cannot.
+func unserved(shard int, failure error) error {
+	return cloudcrowd.Errorf(cloudcrowd.Unavailable, "this part of the jobs cannot be served (shard %d): %v", shard, failure).WithHint("the operator finds more in the server's log")
+}
+
+// absence is since when a server was asked and could not be reached.
+type absence struct {
+	server string
+	since  time.Time
+	sure   bool // there is no way to it; else it only does not answer
+}
+
+// note takes how a question ended that was asked of a server at a time.
+func (a *absence) note(server string, at time.Time, err error) {
+	switch {
+	case server == "" || !errors.Is(err, errNobody):
+		*a = absence{}
+	case a.server != server:
+		*a = absence{server: server, since: at}
+	}
+	a.sure = errors.Is(err, errNobody) && !errors.Is(err, errSilent)
+}
+
+// reachLimit is how long an owner that lives may be out of reach before requests for it fail: a server that is started again has joined the bus by then, and the
+// bus has found another way if there is one.
+const reachLimit = 5 * time.Second
+
+// unreached is an error if there is no way to the owner of a shard, for longer than others take to replace it if it is gone, and it has given signs of life since.
+func (n *Node) unreached(a absence, shard int) error {
+	if !a.sure || time.Since(a.since) < max(reachLimit, n.cfg.Lease+n.every()) {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := n.peers[a.server]
+	if p == nil || p.seen.Before(a.since.Add(2*n.every())) { // a sign given before is seen one look later at the latest
+		return nil
+	}
+	return cloudcrowd.Errorf(cloudcrowd.Unavailable, "server %s (%s), which has this part of the jobs (shard %d), cannot be reached from server %s; both are alive", a.server, p.row.URL, shard, n.cfg.ID).
+		WithHint("ask another server; what was acknowledged is safe. Servers must reach each other at their addresses for the cluster, or all reach the bus")
+}
+
+// ownerOf is the other server that has a shard, or is about to have it, as far as is known; "" if none. n.mu is held.
+func (n *Node) ownerOf(shard int) string {
+	h := n.shards[shard]
+	for _, id := range []string{h.owner, h.to} {
+		if id != n.cfg.ID && slices.ContainsFunc(n.live, func(s store.Server) bool { return s.ID == id }) {
+			return id
+		}
+	}
+	return ""
+}
+
+// refusal is what this server says to who asks it by name for what it does not do.
+func (n *Node) refusal(subject string) error {
+	name, found := strings.CutPrefix(subject, "shard.")
+	shard, err := strconv.Atoi(name)
+	if !found || err != nil || shard < 0 || shard >= n.cfg.Shards {
+		return errElsewhere
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if h := n.shards[shard]; h.failure != nil && h.manager == nil {
+		return unserved(shard, h.failure)
+	}
+	return errElsewhere
+}
+
 // ask makes one call, and gives it up when the shard has another owner than under the given epoch.
-func (n *Node) ask(ctx context.Context, shard int, epoch int64, method string, body []byte) ([]byte, error) {
+func (n *Node) ask(ctx context.Context, shard int, owner string, epoch int64, method string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -249,7 +325,7 @@ func (n *Node) ask(ctx context.Context, shard int, epoch int64, method string, b
 			}
 		}
 	}()
-	return n.cfg.Bus.request(ctx, "shard."+strconv.Itoa(shard), method, body)
+	return n.cfg.Bus.ask(ctx, owner, "shard."+strconv.Itoa(shard), method, body)
 }
 
 // Backend answers for all shards what api.Backend and console.Backend ask.

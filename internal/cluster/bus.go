@@ -44,6 +44,7 @@ type BusConfig struct {
 
 // Bus is this server's end of the NATS that connects servers. What it carries may be lost at the price of a delay: every caller asks again.
 type Bus struct {
+	name     string         // of this server
 	embedded *server.Server // nil with an external one
 	conn     *nats.Conn
 	secret   string // password of this process
@@ -51,6 +52,7 @@ type Bus struct {
 	address  string
 	log      *slog.Logger
 	calls    *calls
+	detours  detours
 	options  server.Options // of the embedded server, as it was started
 
 	mu    sync.Mutex
@@ -70,7 +72,8 @@ func OpenBus(c BusConfig) (*Bus, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Bus{secret: rand.Text() + rand.Text(), prefix: "cloudcrowd." + c.Crowd + ".", log: c.Log}
+	b := &Bus{name: c.Name, secret: rand.Text() + rand.Text(), prefix: "cloudcrowd." + c.Crowd + ".", log: c.Log,
+		detours: detours{heard: map[string]*hearing{}, lines: map[string]lines{}}}
 	options := []nats.Option{nats.Name(c.Name), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(50*time.Millisecond, 100*time.Millisecond),
 		nats.ReconnectBufSize(-1), // what was not sent is sent again by whoever wants an answer: nothing old is to arrive late
 		nats.NoEcho(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.Log.Warn("bus", "err", err) })}
@@ -198,20 +201,19 @@ func (b *Bus) stopEmbedded() {
 // Flush waits until what was published has gone out.
 func (b *Bus) Flush(ctx context.Context) { _ = b.conn.FlushWithContext(ctx) } // what is lost only delays
 
-// publish sends one message that nobody answers.
+// publish sends one message to all that nobody answers.
 func (b *Bus) publish(subject string, header nats.Header, body []byte) {
-	if err := b.conn.PublishMsg(&nats.Msg{Subject: b.prefix + subject, Header: header, Data: body}); err != nil {
-		b.log.Debug("bus: not sent", "subject", subject, "err", err)
+	b.publishTo("", subject, header, body)
+	for _, server := range b.distant() {
+		b.publishTo(server, subject, header, body)
 	}
 }
 
-// subscribe calls fn for each message, one after the other.
-func (b *Bus) subscribe(subject string, fn func(*nats.Msg)) (*nats.Subscription, error) {
-	s, err := b.conn.Subscribe(b.prefix+subject, fn)
-	if err == nil {
-		err = s.SetPendingLimits(1<<18, 256<<20)
+// publishTo sends one message that nobody answers to whoever hears the subject, which is a server, as far as is known; "" if that is not known.
+func (b *Bus) publishTo(server, subject string, header nats.Header, body []byte) {
+	if err := b.send(server, &nats.Msg{Subject: b.prefix + subject, Header: header, Data: body}); err != nil {
+		b.log.Debug("bus: not sent", "subject", subject, "err", err)
 	}
-	return s, err
 }
 
 // busName is what servers present to each other; the name in it is not looked at by anything else.

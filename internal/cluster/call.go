@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,13 +52,14 @@ type problem struct {
 	Msg   string          `json:"msg"`
 	Hint  string          `json:"hint,omitempty"`
 	Moved bool            `json:"moved,omitempty"` // nothing came of it: ask the owner
+	Away  bool            `json:"away,omitempty"`  // nothing came of it: whoever was to pass it on reaches nobody
 }
 
 // errElsewhere is what a call ends with where the shard's owner is another one.
 var errElsewhere = errors.New("cluster: another server owns the shard")
 
 func problemOf(err error) problem {
-	p := problem{Code: cloudcrowd.CodeOf(err), Msg: err.Error(), Moved: taskmanager.Moved(err) || errors.Is(err, errElsewhere)}
+	p := problem{Code: cloudcrowd.CodeOf(err), Msg: err.Error(), Moved: taskmanager.Moved(err) || errors.Is(err, errElsewhere), Away: errors.Is(err, errNobody)}
 	if e, ok := errors.AsType[*cloudcrowd.Error](err); ok {
 		p.Field, p.Msg, p.Hint = e.Field, e.Msg, e.Hint
 	}
@@ -67,6 +69,9 @@ func problemOf(err error) problem {
 func (p problem) err() error {
 	if p.Moved {
 		return errElsewhere
+	}
+	if p.Away {
+		return errNobody
 	}
 	return &cloudcrowd.Error{Code: p.Code, Field: p.Field, Msg: p.Msg, Hint: p.Hint}
 }
@@ -81,19 +86,22 @@ type calls struct {
 }
 
 func newCalls(b *Bus) (*calls, error) {
-	c := &calls{bus: b, inbox: b.prefix + "answer." + rand.Text(), open: map[string]chan *nats.Msg{}, slots: make(chan struct{}, maxServing)}
-	_, err := b.conn.Subscribe(c.inbox+".*", func(m *nats.Msg) {
-		token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if to := c.open[token]; to != nil {
-			select {
-			case to <- m:
-			default: // it will miss a part and ask again
-			}
-		}
-	})
+	c := &calls{bus: b, inbox: b.prefix + "answer." + b.name + "." + rand.Text(), open: map[string]chan *nats.Msg{}, slots: make(chan struct{}, maxServing)}
+	_, err := b.conn.Subscribe(c.inbox+".*", c.hear)
 	return c, err
+}
+
+// hear takes an answer.
+func (c *calls) hear(m *nats.Msg) {
+	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if to := c.open[token]; to != nil {
+		select {
+		case to <- m:
+		default: // it will miss a part and ask again
+		}
+	}
 }
 
 // expect makes a place for answers; done gives it up.
@@ -110,11 +118,45 @@ func (c *calls) expect(buffer int) (subject string, answers chan *nats.Msg, done
 	}
 }
 
-// request asks whoever answers subject, once. Errors: errNobody, errSilent, errElsewhere, ctx's, or what the other side answered.
+// ask asks the server that is to answer a subject, as far as is known: whoever hears the subject, then the server by its name, then it over a detour. It may be done
+// twice if it is done at all. server may be "". Errors as for request; errElsewhere also says that the server was reached and does not answer the subject.
+func (b *Bus) ask(ctx context.Context, server, subject, method string, body []byte) (answer []byte, err error) {
+	silent := false
+	if server == "" || !b.isFar(server) {
+		answer, err = b.request(ctx, subject, method, body)
+		silent = errors.Is(err, errSilent)
+		if server != "" && errors.Is(err, errNobody) && !silent {
+			answer, err = b.requestOf(ctx, server, "", subject, method, body)
+			silent = errors.Is(err, errSilent)
+		}
+		if !errors.Is(err, errNobody) {
+			return answer, err
+		}
+	}
+	err = errNobody
+	if via := b.between(server); via != "" {
+		answer, err = b.requestOf(ctx, server, via, subject, method, body)
+	}
+	if silent && errors.Is(err, errNobody) {
+		err = errSilent
+	}
+	return answer, err
+}
+
+// request asks whoever hears subject, once. Errors: errNobody, errSilent, errElsewhere, ctx's, or what the other side answered.
 func (b *Bus) request(ctx context.Context, subject, method string, body []byte) ([]byte, error) {
+	return b.requestOf(ctx, "", "", subject, method, body)
+}
+
+// requestOf is request of one server by name, through another one, where these are not "".
+func (b *Bus) requestOf(ctx context.Context, server, via, subject, method string, body []byte) ([]byte, error) {
 	reply, answers, done := b.calls.expect(maxAnswer / maxMessage)
 	defer done()
-	if err := b.sendParts(subject, reply, nats.Header{headMethod: {method}}, body); err != nil {
+	ask := &nats.Msg{Subject: b.prefix + subject, Reply: reply, Header: nats.Header{headMethod: {method}}}
+	if server != "" {
+		ask = b.addressed(ask, server, via)
+	}
+	if err := inParts(ask, body, b.conn.PublishMsg); err != nil {
 		return nil, errNobody
 	}
 	var got assembly
@@ -148,18 +190,20 @@ func (b *Bus) request(ctx context.Context, subject, method string, body []byte) 
 	}
 }
 
-// sendParts publishes a body in as many messages as it takes.
-func (b *Bus) sendParts(subject, reply string, header nats.Header, body []byte) error {
-	if !strings.HasPrefix(subject, b.prefix) {
-		subject = b.prefix + subject
-	}
+// answer sends an answer, or a message of a stream, to whoever waits for it.
+func (b *Bus) answer(reply string, body []byte) error {
+	to := b.asker(reply)
+	return inParts(&nats.Msg{Subject: reply}, body, func(m *nats.Msg) error { return b.send(to, m) })
+}
+
+// inParts sends a body in as many messages like m as it takes.
+func inParts(m *nats.Msg, body []byte, send func(*nats.Msg) error) error {
 	parts := max(1, (len(body)+maxMessage-1)/maxMessage)
 	for i := range parts {
-		m := &nats.Msg{Subject: subject, Reply: reply, Header: nats.Header{headPart: {strconv.Itoa(i+1) + "/" + strconv.Itoa(parts)}}, Data: body[i*maxMessage : min(len(body), (i+1)*maxMessage)]}
-		for k, v := range header {
-			m.Header[k] = v
-		}
-		if err := b.conn.PublishMsg(m); err != nil {
+		part := &nats.Msg{Subject: m.Subject, Reply: m.Reply, Header: nats.Header{}, Data: body[i*maxMessage : min(len(body), (i+1)*maxMessage)]}
+		maps.Copy(part.Header, m.Header)
+		part.Header[headPart] = []string{strconv.Itoa(i+1) + "/" + strconv.Itoa(parts)}
+		if err := send(part); err != nil {
 			return err
 		}
 	}
@@ -195,11 +239,11 @@ func (a *assembly) bytes() []byte {
 	return bytes.Join(a.parts, nil)
 }
 
-// answer is what a handler of requests does; it is run in a goroutine of its own.
-type answer func(method string, body []byte) ([]byte, error)
+// handler answers requests; it is run in a goroutine of its own.
+type handler func(method string, body []byte) ([]byte, error)
 
 // serve answers requests to a subject until the subscription ends.
-func (b *Bus) serve(subject string, do answer) (*nats.Subscription, error) {
+func (b *Bus) serve(subject string, do handler) (*hearing, error) {
 	var mu sync.Mutex
 	partial := map[string]*assembly{} // by reply
 	return b.subscribe(subject, func(m *nats.Msg) {
@@ -235,7 +279,7 @@ func (b *Bus) serve(subject string, do answer) (*nats.Subscription, error) {
 			out, err := do(m.Header.Get(headMethod), a.bytes())
 			if err != nil {
 				b.refuse(m.Reply, err)
-			} else if err := b.sendParts(m.Reply, "", nil, out); err != nil {
+			} else if err := b.answer(m.Reply, out); err != nil {
 				b.log.Debug("bus: not answered", "err", err)
 			}
 		}()
@@ -249,7 +293,7 @@ func (b *Bus) sayBusy(reply string, done <-chan struct{}) {
 	for {
 		select {
 		case <-tick.C:
-			_ = b.conn.PublishMsg(&nats.Msg{Subject: reply, Header: nats.Header{headBusy: {"1"}}}) // without it the request is made again
+			_ = b.send(b.asker(reply), &nats.Msg{Subject: reply, Header: nats.Header{headBusy: {"1"}}}) // without it the request is made again
 		case <-done:
 			return
 		}
@@ -259,7 +303,7 @@ func (b *Bus) sayBusy(reply string, done <-chan struct{}) {
 func (b *Bus) refuse(reply string, err error) {
 	text, _ := json.Marshal(problemOf(err)) // plain strings
 	m := &nats.Msg{Subject: reply, Header: nats.Header{headError: {string(text)}}}
-	if err := b.conn.PublishMsg(m); err != nil {
+	if err := b.send(b.asker(reply), m); err != nil {
 		b.log.Debug("bus: not answered", "err", err)
 	}
 }

@@ -173,7 +173,8 @@ func (c *Crowd) splitBeat(w cloudcrowd.WorkerID, g *guest, b *cloudcrowd.Beat, p
 
 // bring hands what a worker said to the task manager of a shard, wherever that is.
 func (c *Crowd) bring(shard int, w cloudcrowd.WorkerID, up cloudcrowd.Up, introduce bool) {
-	if m := c.n.Local(shard); m != nil {
+	m, owner := c.n.place(shard)
+	if m != nil {
 		if introduce {
 			m.Introduce(w, *up.Hello)
 		} else {
@@ -194,7 +195,7 @@ func (c *Crowd) bring(shard int, w cloudcrowd.WorkerID, up cloudcrowd.Up, introd
 		header[headIntroduce] = []string{"1"}
 	}
 	for _, f := range frames {
-		c.n.cfg.Bus.publish("up."+strconv.Itoa(shard), header, f)
+		c.n.cfg.Bus.publishTo(owner, "up."+strconv.Itoa(shard), header, f)
 	}
 }
 
@@ -279,7 +280,7 @@ func (k courier) Send(w cloudcrowd.WorkerID, d cloudcrowd.Down) error {
 		return err
 	}
 	for _, f := range frames {
-		c.n.cfg.Bus.publish("down."+at, nats.Header{headWorker: {string(w)}, headShard: {strconv.Itoa(k.shard)}}, f)
+		c.n.cfg.Bus.publishTo(at, "down."+at, nats.Header{headWorker: {string(w)}, headShard: {strconv.Itoa(k.shard)}}, f)
 	}
 	if len(large) > 0 {
 		c.bring(k.shard, w, cloudcrowd.Up{Reports: wire.Undeliverable(large)}, false)

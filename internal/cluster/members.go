@@ -61,6 +61,9 @@ func (n *Node) unique(ctx context.Context) error {
 
 // listen hears what the other servers say to all.
 func (n *Node) listen() error {
+	if err := n.cfg.Bus.join(n.refusal); err != nil {
+		return err
+	}
 	for subject, hear := range map[string]func(*nats.Msg){
 		"members":          func(*nats.Msg) { n.wake() },
 		"hungry":           n.crowd.heardHungry,
@@ -106,8 +109,23 @@ func (n *Node) run(ctx context.Context) {
 		if err := n.tend(ctx); err != nil && ctx.Err() == nil {
 			n.log.Warn("the store does not answer about the servers; shards are kept as long as nobody else can have taken them", "err", err)
 		}
+		if n.cfg.Bus != nil {
+			n.cfg.Bus.survey(n.others())
+		}
 		n.crowd.tick()
 	}
+}
+
+// others are the other servers that live.
+func (n *Node) others() (list []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.live {
+		if s.ID != n.cfg.ID {
+			list = append(list, s.ID)
+		}
+	}
+	return list
 }
 
 // owns reports whether no other server can have taken over a shard of this one: they wait for Lease after the last sign of life they saw, which is later than
@@ -220,6 +238,7 @@ func (n *Node) look(ctx context.Context, asked time.Time, blind bool, rows []sto
 	moved := false
 	for shard, to := range Spread(takers, n.cfg.Shards) {
 		h, head := n.shards[shard], heads[shard]
+		h.to = to
 		if h.owner != head.Owner || h.epoch != head.Epoch {
 			h.owner, h.epoch, moved = head.Owner, head.Epoch, true
 			if head.Owner != n.cfg.ID {

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
@@ -80,6 +78,7 @@ type Node struct {
 // held is what this server knows of a shard.
 type held struct {
 	owner   string // as the store said last
+	to      string // who is to own it
 	epoch   int64
 	manager *taskmanager.Manager // running here; nil if not
 	term    int64                // in which it took the shard
@@ -87,7 +86,7 @@ type held struct {
 	failure error                // why it cannot run, if it was to
 	retry   time.Time            // when that is tried again
 	busy    bool                 // being taken over or given away here
-	subs    []*nats.Subscription
+	subs    []*hearing
 }
 
 // New prepares a Node.
@@ -287,7 +286,7 @@ func (n *Node) watch(shard int, m *taskmanager.Manager) {
 // forgetManager takes a task manager out of service. n.mu is held.
 func (n *Node) forgetManager(h *held) {
 	for _, s := range h.subs {
-		_ = s.Unsubscribe() // the connection may be closed
+		s.end()
 	}
 	h.manager, h.subs = nil, nil
 	n.signal()
@@ -350,6 +349,13 @@ func (n *Node) Local(shard int) *taskmanager.Manager {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.shards[shard].manager
+}
+
+// place is where a shard is served: here, or at another server as far as is known, which may be "".
+func (n *Node) place(shard int) (m *taskmanager.Manager, owner string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.shards[shard].manager, n.ownerOf(shard)
 }
 
 // Locals are the task managers that run here, by shard.
@@ -422,6 +428,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		}
 		n.tell()
 		if n.cfg.Bus != nil {
+			n.streams.end(ctx) // they end by saying where
 			n.cfg.Bus.Flush(ctx)
 		}
 	}

@@ -30,6 +30,8 @@ type rig struct {
 	module   cloudcrowd.Digest
 	sharing  cloudcrowd.Sharing
 	trust    string // file with the authority of an external NATS
+	wires    *wires // between embedded servers; nil: they reach each other directly
+	patience time.Duration
 
 	mu      sync.Mutex
 	nodes   map[string]*host
@@ -101,6 +103,12 @@ func (r *rig) start(id, external string) *host {
 	if strings.HasPrefix(external, "tls:") {
 		c.Trust = r.trust
 	}
+	if r.wires != nil {
+		c.Advertise = r.wires.nowhere(id)
+		for i := range others {
+			others[i].Bus = r.wires.line(id, others[i].ID)
+		}
+	}
 	for _, o := range others {
 		if o.ID != id && o.Bus != "" {
 			c.Peers = append(c.Peers, o.Bus)
@@ -114,8 +122,12 @@ func (r *rig) start(id, external string) *host {
 	if g := r.gates[id]; g != nil {
 		g.Store, shared = r.store, g
 	}
+	if r.wires != nil {
+		r.wires.is(id, bus.embedded.ClusterAddr().String())
+		shared = wired{shared, r.wires, id}
+	}
 	clock := func() time.Time { return time.Now().Add(r.clocks[id]) }
-	n := New(Config{ID: id, Shards: r.shards, Now: clock, Store: shared, Bus: bus, URL: "https://" + id, Lease: lease, Version: "test", Prices: cloudcrowd.DefaultPrices,
+	n := New(Config{ID: id, Shards: r.shards, Now: clock, Store: shared, Bus: bus, URL: "https://" + id, Lease: lease, Patience: r.patience, Version: "test", Prices: cloudcrowd.DefaultPrices,
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)).With("server", id),
 		Open: func(c taskmanager.Config) *taskmanager.Manager {
 			c.Now = clock

@@ -174,7 +174,8 @@ func (c *Crowd) reshare() {
 		if len(list) == 0 {
 			continue
 		}
-		if m := c.n.Local(shard); m != nil {
+		m, owner := c.n.place(shard)
+		if m != nil {
 			m.Shares(list)
 			continue
 		}
@@ -184,7 +185,7 @@ func (c *Crowd) reshare() {
 		some := map[cloudcrowd.WorkerID]int{}
 		flush := func() {
 			body, _ := json.Marshal(some) // strings and numbers
-			c.n.cfg.Bus.publish("shares."+strconv.Itoa(shard), nil, body)
+			c.n.cfg.Bus.publishTo(owner, "shares."+strconv.Itoa(shard), nil, body)
 			clear(some)
 		}
 		for w, s := range list {

@@ -37,15 +37,33 @@ type watching struct {
 // streamed is one message of a stream.
 type streamed struct {
 	N      int                `json:"n"`            // counts the messages: none may be missing
-	At     string             `json:"at,omitempty"` // of the first: where the feed stands
+	At     string             `json:"at,omitempty"` // where to go on if no event comes any more; "" where the event before says it
 	Events []cloudcrowd.Event `json:"events,omitempty"`
 	End    bool               `json:"end,omitempty"`
 }
 
 // streams are those this server sends.
 type streams struct {
-	mu   sync.Mutex
-	open map[string]*time.Timer // by id; it ends the stream unless it is reset
+	mu    sync.Mutex
+	open  map[string]*time.Timer // by id; it ends the stream unless it is reset
+	all   sync.WaitGroup
+	ended bool // none begins any more
+}
+
+// end lets none begin, and returns when all have ended, or ctx has.
+func (s *streams) end(ctx context.Context) {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.all.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
 }
 
 // stream serves a watcher at another server.
@@ -69,10 +87,10 @@ func (n *Node) stream(m *taskmanager.Manager, msg *nats.Msg) {
 	say := func(v streamed) {
 		v.N = count
 		count++
-		body, _ := json.Marshal(v)                        // plain values
-		_ = n.cfg.Bus.sendParts(msg.Reply, "", nil, body) // the watcher notices what is missing by the silence
+		body, _ := json.Marshal(v)            // plain values
+		_ = n.cfg.Bus.answer(msg.Reply, body) // the watcher notices what is missing by the silence
 	}
-	if w.Renew || w.Stop {
+	if w.Renew || w.Stop || s.ended {
 		if w.Renew {
 			say(streamed{End: true}) // not known here
 		}
@@ -83,15 +101,17 @@ func (n *Node) stream(m *taskmanager.Manager, msg *nats.Msg) {
 		s.open = map[string]*time.Timer{}
 	}
 	s.open[w.ID] = time.AfterFunc(streamLost, cancel)
-	go func() {
+	s.all.Go(func() {
+		last := streamed{End: true}
 		defer func() {
 			cancel()
 			s.mu.Lock()
 			delete(s.open, w.ID)
 			s.mu.Unlock()
-			say(streamed{End: true})
+			say(last)
 		}()
-		events, at, _ := m.Watch(ctx, w.After, w.Account, w.Job)
+		events, at, reached := m.Watch(ctx, w.After, w.Account, w.Job)
+		defer func() { last.At = reached() }()
 		say(streamed{At: at})
 		beat := time.NewTicker(streamBeat)
 		defer beat.Stop()
@@ -99,6 +119,7 @@ func (n *Node) stream(m *taskmanager.Manager, msg *nats.Msg) {
 			var batch streamed
 			select {
 			case <-beat.C:
+				batch.At = reached()
 			case e, ok := <-events:
 				if !ok {
 					return
@@ -112,15 +133,16 @@ func (n *Node) stream(m *taskmanager.Manager, msg *nats.Msg) {
 			}
 			say(batch)
 		}
-	}()
+	})
 }
 
 // follow hands on the events of one shard until ctx ends, whoever owns it meanwhile. Whenever it has begun take is called without events; at is where the feed
 // stands if it begins from now, or from now again because events were missed.
 func (n *Node) follow(ctx context.Context, shard int, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID, take func(at string, events []cloudcrowd.Event) bool) {
+	around := false // the direct way to the owner gave nothing
 	for first := true; ctx.Err() == nil; first = false {
 		n.mu.Lock()
-		m, changed := n.shards[shard].manager, n.changed
+		m, owner, changed := n.shards[shard].manager, n.ownerOf(shard), n.changed
 		n.mu.Unlock()
 		if !first {
 			pause := time.NewTimer(100 * time.Millisecond)
@@ -146,7 +168,12 @@ func (n *Node) follow(ctx context.Context, shard int, after string, account clou
 		case m != nil:
 			n.followHere(ctx, m, after, account, job, note)
 		case n.cfg.Bus != nil:
-			n.followThere(ctx, shard, watching{ID: rand.Text(), After: after, Account: account, Job: job}, note)
+			via := ""
+			if around {
+				via = n.cfg.Bus.between(owner)
+			}
+			lost := n.followThere(ctx, shard, owner, via, watching{ID: rand.Text(), After: after, Account: account, Job: job}, note)
+			around = lost && !around
 		}
 	}
 }
@@ -154,7 +181,7 @@ func (n *Node) follow(ctx context.Context, shard int, after string, account clou
 func (n *Node) followHere(ctx context.Context, m *taskmanager.Manager, after string, account cloudcrowd.AccountID, job cloudcrowd.JobID, take func(string, []cloudcrowd.Event) bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events, at, _ := m.Watch(ctx, after, account, job)
+	events, at, reached := m.Watch(ctx, after, account, job)
 	if !take(at, nil) {
 		return
 	}
@@ -163,15 +190,22 @@ func (n *Node) followHere(ctx context.Context, m *taskmanager.Manager, after str
 			return
 		}
 	}
+	take(reached(), nil)
 }
 
-func (n *Node) followThere(ctx context.Context, shard int, w watching, take func(string, []cloudcrowd.Event) bool) {
-	subject := "watch." + strconv.Itoa(shard)
-	reply, answers, done := n.cfg.Bus.calls.expect(4096)
+// followThere follows a shard at its owner, through another server if via is not "". It returns true if nothing was heard, or nothing any more.
+func (n *Node) followThere(ctx context.Context, shard int, owner, via string, w watching, take func(string, []cloudcrowd.Event) bool) (lost bool) {
+	bus := n.cfg.Bus
+	reply, answers, done := bus.calls.expect(4096)
 	defer done()
 	say := func(w watching) {
 		body, _ := json.Marshal(w) // plain values
-		_ = n.cfg.Bus.sendParts(subject, reply, nil, body)
+		m := &nats.Msg{Subject: bus.prefix + "watch." + strconv.Itoa(shard), Reply: reply, Header: nats.Header{headPart: {"1/1"}}, Data: body}
+		if via != "" {
+			bus.pass(bus.addressed(m, owner, via))
+		} else if err := bus.send(owner, m); err != nil {
+			n.log.Debug("bus: not asked", "err", err) // the silence tells
+		}
 	}
 	say(w)
 	defer say(watching{ID: w.ID, Stop: true})
@@ -184,18 +218,18 @@ func (n *Node) followThere(ctx context.Context, shard int, w watching, take func
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-silence.C:
-			return
+			return true
 		case <-renew.C:
 			say(watching{ID: w.ID, Renew: true})
 		case msg := <-answers:
 			if msg.Header.Get(headStatus) == "503" {
-				return
+				return true
 			}
-			whole, err := parts.add(msg)
+			whole, err := parts.add(msg) // a refusal is no part
 			if err != nil {
-				return
+				return true
 			}
 			if !whole {
 				continue
@@ -203,13 +237,13 @@ func (n *Node) followThere(ctx context.Context, shard int, w watching, take func
 			var v streamed
 			err = json.Unmarshal(parts.bytes(), &v)
 			parts = assembly{}
-			if err != nil || v.End || v.N != next {
-				return
+			if err != nil || v.N != next || v.End && v.At == "" {
+				return false
 			}
 			next++
 			silence.Reset(streamLost)
-			if (v.N == 0 || len(v.Events) > 0) && !take(v.At, v.Events) {
-				return
+			if (v.N == 0 || v.At != "" || len(v.Events) > 0) && !take(v.At, v.Events) || v.End {
+				return false
 			}
 		}
 	}
