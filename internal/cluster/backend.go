@@ -266,7 +266,8 @@ const reachLimit = 5 * time.Second
 
 // unreached is an error if there is no way to the owner of a shard, for longer than others take to replace it if it is gone, and it has given signs of life since.
 func (n *Node) unreached(a absence, shard int) error {
-	if !a.sure || time.Since(a.since) < max(reachLimit, n.cfg.Lease+n.every()) {
+	waited := time.Since(a.since)
+	if a.server == "" || waited < max(reachLimit, n.cfg.Lease+n.every()) || !a.sure && waited < n.cfg.Patience {
 		return nil
 	}
 	n.mu.Lock()

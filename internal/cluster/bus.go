@@ -128,7 +128,8 @@ func (b *Bus) embed(c BusConfig) error {
 		NoLog:         true, NoSystemAccount: true,
 		MaxPayload: maxPayload, MaxPending: 256 << 20, WriteDeadline: 5 * time.Second, PingInterval: 2 * time.Second, MaxPingsOut: 2,
 		Routes: routesTo(b.peers),
-		Cluster: server.ClusterOpts{Name: c.Crowd, Host: host, Port: port, Advertise: c.Advertise, TLSConfig: mutual(c.Identity), TLSTimeout: 5, ConnectBackoff: false,
+		// One connection to each: what goes between servers takes one of several anyway, and of one that is cut nothing is left that looks whole.
+		Cluster: server.ClusterOpts{PoolSize: -1, Name: c.Crowd, Host: host, Port: port, Advertise: c.Advertise, TLSConfig: mutual(c.Identity), TLSTimeout: 5, ConnectBackoff: false,
 			PingInterval: time.Second, MaxPingsOut: 3},
 	}
 	o := b.options // the server writes into its own
@@ -198,8 +199,17 @@ func (b *Bus) stopEmbedded() {
 	}
 }
 
-// Flush waits until what was published has gone out.
-func (b *Bus) Flush(ctx context.Context) { _ = b.conn.FlushWithContext(ctx) } // what is lost only delays
+// Flush waits until what was published has gone out, and for a moment until the servers that this one has a line to have it: one that stops gives up what is on the way.
+func (b *Bus) Flush(ctx context.Context) {
+	_ = b.conn.FlushWithContext(ctx) // what is lost only delays
+	ctx, cancel := context.WithTimeout(ctx, answerSoon)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, server := range b.direct() {
+		all.Go(func() { _, _ = b.requestOf(ctx, server, "", "nothing", "", nil) }) // the refusal comes after what was said before
+	}
+	all.Wait()
+}
 
 // publish sends one message to all that nobody answers.
 func (b *Bus) publish(subject string, header nats.Header, body []byte) {

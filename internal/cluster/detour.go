@@ -134,10 +134,8 @@ func (b *Bus) direct() (list []string) {
 	if err != nil {
 		return nil
 	}
-	for _, r := range state.Routes { // several to each
-		if !slices.Contains(list, r.RemoteName) {
-			list = append(list, r.RemoteName)
-		}
+	for _, r := range state.Routes {
+		list = append(list, r.RemoteName)
 	}
 	return list
 }

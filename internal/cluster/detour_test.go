@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -189,35 +189,22 @@ func TestFeedMoves(t *testing.T) {
 	if len(all.done) < 18 || len(ada.done) != 12 || len(own.done) > 1 {
 		t.Errorf("the ends of %d jobs were told to all, of %d to ada, of %d to who watches one", len(all.done), len(ada.done), len(own.done))
 	}
-	// Nor at another server, for who saw everything until then.
-	ctx, leave := context.WithCancel(t.Context())
-	events, err := b.Backend().Events(ctx, "", "", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := r.submit(a, "ada", r.spec("last", 1), "last")
-	seen := ""
-	for e := range events {
-		if seen = e.ID; e.Type == "job.done" && e.Job == last {
-			break
-		}
-	}
-	leave()
-	b.stop()
-	r.spread(a, c)
-	on, err := c.Backend().Events(t.Context(), seen, "", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resumed := &heard{events: on, done: map[cloudcrowd.JobID]int{}}
-	resumed.of(r, r.everywhere(a, "ada", "fourth", 1)...)
 }
 
-// Over an external bus a server is asked by its name as well.
+// A server is asked by its name for what it hears, also over an external bus, where there are no detours.
 func TestAskedByName(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2)
-	a, b := r.start("a", ""), r.start("b", "")
+	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, MaxPayload: maxPayload, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	defer s.Shutdown()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("no NATS server")
+	}
+	a, b := r.start("a", s.ClientURL()), r.start("b", s.ClientURL())
 	r.spread(a, b)
 	if _, err := b.bus.subscribe("some.thing", func(m *nats.Msg) {
 		b.bus.refuse(m.Reply, cloudcrowd.Errorf(cloudcrowd.Conflict, "heard %s", m.Subject))
@@ -226,5 +213,14 @@ func TestAskedByName(t *testing.T) {
 	}
 	if _, err := a.bus.requestOf(t.Context(), "b", "", "some.thing", "", nil); cloudcrowd.CodeOf(err) != cloudcrowd.Conflict || !strings.HasSuffix(err.Error(), "some.thing") {
 		t.Errorf("%v", err)
+	}
+	if _, err := a.bus.ask(t.Context(), "nobody", "shard.0", "", nil); errors.Is(err, errNobody) {
+		t.Errorf("what is heard is not asked by name: %v", err)
+	}
+	if _, err := a.bus.ask(t.Context(), "b", "other", "", nil); !errors.Is(err, errElsewhere) {
+		t.Errorf("a server that was reached and does not hear it: %v", err)
+	}
+	if _, err := a.bus.ask(t.Context(), "nobody", "other", "", nil); !errors.Is(err, errNobody) {
+		t.Errorf("nobody: %v", err)
 	}
 }

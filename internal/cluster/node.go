@@ -423,12 +423,15 @@ func (n *Node) Stop(ctx context.Context) error {
 	if !n.cfg.Alone {
 		ctx, cancel := context.WithTimeout(ctx, n.cfg.Lease)
 		defer cancel()
+		if n.cfg.Bus != nil { // before the others hang up on a server that is not written down
+			n.streams.end(ctx) // they say where
+			n.cfg.Bus.Flush(ctx)
+		}
 		if err := n.cfg.Store.DropServer(ctx, n.cfg.ID); err != nil {
 			n.log.Debug("leaving", "err", err)
 		}
 		n.tell()
 		if n.cfg.Bus != nil {
-			n.streams.end(ctx) // they end by saying where
 			n.cfg.Bus.Flush(ctx)
 		}
 	}

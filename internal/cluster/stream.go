@@ -214,7 +214,7 @@ func (n *Node) followThere(ctx context.Context, shard int, owner, via string, w 
 	silence := time.NewTimer(streamLost)
 	defer silence.Stop()
 	var parts assembly
-	next := 0
+	next, leaving := 0, false
 	for {
 		select {
 		case <-ctx.Done():
@@ -225,7 +225,14 @@ func (n *Node) followThere(ctx context.Context, shard int, owner, via string, w 
 			say(watching{ID: w.ID, Renew: true})
 		case msg := <-answers:
 			if msg.Header.Get(headStatus) == "503" {
-				return true
+				if next == 0 {
+					return true
+				}
+				if !leaving { // it gives the shard away, and says where the feed ends when it has; or it is gone
+					leaving = true
+					silence.Reset(2 * streamBeat)
+				}
+				continue
 			}
 			whole, err := parts.add(msg) // a refusal is no part
 			if err != nil {
@@ -241,6 +248,7 @@ func (n *Node) followThere(ctx context.Context, shard int, owner, via string, w 
 				return false
 			}
 			next++
+			leaving = false
 			silence.Reset(streamLost)
 			if (v.N == 0 || v.At != "" || len(v.Events) > 0) && !take(v.At, v.Events) || v.End {
 				return false

@@ -11,15 +11,16 @@ import (
 // whoDials says that dialerOf works here.
 const whoDials = true
 
-// dialerOf is the name of the process that made a connection over loopback; "" if it is none of these.
-func dialerOf(c net.Conn, names map[int]string) string {
+// dialerOf is the name of the process that made a connection over loopback; "" if it is none of these. The connection may not be found: the kernel's list, which changes
+// while it is read, leaves some out.
+func dialerOf(c net.Conn, names map[int]string) (name string, found bool) {
 	at, ok := c.RemoteAddr().(*net.TCPAddr)
 	if !ok {
-		return ""
+		return "", false
 	}
 	table, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
-		return ""
+		return "", false
 	}
 	socket := ""
 	local := fmt.Sprintf("0100007F:%04X", at.Port)
@@ -29,13 +30,16 @@ func dialerOf(c net.Conn, names map[int]string) string {
 			break
 		}
 	}
+	if socket == "" {
+		return "", false
+	}
 	for pid, name := range names {
 		list, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)) // none, if it has ended
 		for _, fd := range list {
 			if to, err := os.Readlink(fd); err == nil && to == socket {
-				return name
+				return name, true
 			}
 		}
 	}
-	return ""
+	return "", true
 }

@@ -6,4 +6,4 @@ import "net"
 
 const whoDials = false
 
-func dialerOf(net.Conn, map[int]string) string { return "" }
+func dialerOf(net.Conn, map[int]string) (string, bool) { return "", false }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"net"
 	"sync"
 	"testing"
@@ -133,12 +134,11 @@ func (f *fabric) passes(from, to string) bool {
 func (f *fabric) carry(dialer, target string, near net.Conn, network, address string) {
 	if dialer == "" {
 		f.mu.Lock()
-		names := make(map[int]string, len(f.names))
-		for pid, name := range f.names {
-			names[pid] = name
-		}
+		names := maps.Clone(f.names)
 		f.mu.Unlock()
-		dialer = dialerOf(near, names)
+		for tries, found := 0, false; !found && tries < 20; tries++ { // it may be gone
+			dialer, found = dialerOf(near, names)
+		}
 	}
 	c := &carried{dialer: dialer, target: target, near: near}
 	f.mu.Lock()
