@@ -15,7 +15,8 @@ const whoDials = true
 // while it is read, leaves some out.
 func dialerOf(c net.Conn, names map[int]string) (name string, found bool) {
 	at, ok := c.RemoteAddr().(*net.TCPAddr)
-	if !ok {
+	to, ok2 := c.LocalAddr().(*net.TCPAddr)
+	if !ok || !ok2 {
 		return "", false
 	}
 	table, err := os.ReadFile("/proc/net/tcp")
@@ -23,9 +24,9 @@ func dialerOf(c net.Conn, names map[int]string) (name string, found bool) {
 		return "", false
 	}
 	socket := ""
-	local := fmt.Sprintf("0100007F:%04X", at.Port)
+	local, remote := fmt.Sprintf("0100007F:%04X", at.Port), fmt.Sprintf("0100007F:%04X", to.Port) // connections to different places may begin at one port
 	for line := range strings.Lines(string(table)) {
-		if field := strings.Fields(line); len(field) > 9 && field[1] == local {
+		if field := strings.Fields(line); len(field) > 9 && field[1] == local && field[2] == remote {
 			socket = "socket:[" + field[9] + "]"
 			break
 		}
