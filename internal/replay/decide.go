@@ -122,8 +122,8 @@ func (e *engine) replan() {
 	}
 }
 
-// ahead is how many tasks of a slot's queue are fetched for while plans may change: what a worker is given ahead of time.
-const ahead = 2
+// ahead is how many tasks of a slot's queue are fetched for while plans may change. More cost bytes that nobody reads where a task goes elsewhere after all; fewer cost waiting.
+const ahead = 16
 
 // prefetch moves what queued tasks read as far as it exists: of all that the last event may have completed where the plan stays as it is, otherwise of the next
 // ones of each slot.

@@ -115,17 +115,11 @@ func Run(ctx context.Context, w *wfformat.Workflow, crowd Crowd, mode Mode, trac
 
 // priors draws what is known of lengths beforehand.
 func priors(w *wfformat.Workflow, sigma float64, rnd *rand.Rand) *estimates {
-	names := map[string]int{}
-	category, known := make([]int, len(w.Tasks)), make([]float64, len(w.Tasks))
+	known := make([]float64, len(w.Tasks))
 	for i, t := range w.Tasks {
-		c, ok := names[t.Category]
-		if !ok {
-			c = len(names)
-			names[t.Category] = c
-		}
-		category[i], known[i] = c, t.Seconds*math.Exp(sigma*rnd.NormFloat64())
+		known[i] = t.Seconds * math.Exp(sigma*rnd.NormFloat64())
 	}
-	return newEstimates(category, known, sigma)
+	return newEstimates(w, known, sigma)
 }
 
 func (e *engine) expect(i int32) float64 {
