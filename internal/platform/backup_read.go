@@ -158,9 +158,16 @@ func (r *reader) run(backup string) error {
 	return nil
 }
 
-// lookAtDatabase lets SQLite check its own structures.
+// lookAtDatabase brings what an earlier version wrote up to date, as a server does at its start, and lets SQLite check its own structures.
 func (r *reader) lookAtDatabase() error {
 	db, err := sqlite.OpenSnapshot(r.ctx, r.database())
+	if cloudcrowd.CodeOf(err) == cloudcrowd.Conflict { // of another schema: a newer one is refused again
+		if err = r.upgrade(); err == nil {
+			db, err = sqlite.OpenSnapshot(r.ctx, r.database())
+		} else if code := cloudcrowd.CodeOf(err); code == cloudcrowd.Unavailable {
+			return err // no room for it, or a disk that fails: no fault of the backup's
+		}
+	}
 	if err != nil {
 		r.fault(databaseFile, "%v", err)
 		return nil
@@ -174,6 +181,18 @@ func (r *reader) lookAtDatabase() error {
 		err = nil
 	}
 	return errors.Join(err, db.Close())
+}
+
+// upgrade brings the copy of the database up to date and removes the files that belong to an open one.
+func (r *reader) upgrade() error {
+	db, err := sqlite.Open(r.ctx, r.database(), sqlite.Options{})
+	if err == nil {
+		err = db.Close()
+	}
+	for _, suffix := range []string{".lock", ".head"} {
+		_ = os.Remove(r.database() + suffix)
+	}
+	return err
 }
 
 // begin takes the manifest.

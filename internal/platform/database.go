@@ -14,6 +14,7 @@ import (
 type Database struct {
 	Address      string // postgres://user@host/database
 	PasswordFile string // holds the password, if the address does not
+	file         string // the SQLite database to look at instead of the data directory's; "" in all but a repair
 }
 
 // Name is what people may see of it: no secrets; "" for the one in the data directory.
@@ -57,7 +58,11 @@ func (d Database) openView(ctx context.Context, dataDir string) (view, error) {
 	if d.Address != "" {
 		return opened[view](postgres.OpenSnapshot(ctx, d.Address, postgres.Options{PasswordFile: d.PasswordFile}))
 	}
-	return opened[view](sqlite.OpenSnapshot(ctx, filepath.Join(dataDir, databaseFile)))
+	file := d.file
+	if file == "" {
+		file = filepath.Join(dataDir, databaseFile)
+	}
+	return opened[view](sqlite.OpenSnapshot(ctx, file))
 }
 
 // opened keeps the nil pointer that comes with an error from becoming an interface that is not nil.

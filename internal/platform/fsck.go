@@ -12,6 +12,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
 	"cloudcrowd.dev/cloudcrowd/internal/ledger"
+	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 )
@@ -55,7 +56,7 @@ const MaxProblems = 1000
 // server it judges the one moment at which it began. Whatever disagrees is a Problem; the error says only that the check itself could not be
 // made: code NotFound if there is no database, Conflict if another version wrote it, Unavailable if it cannot be read.
 func Fsck(ctx context.Context, dataDir string, o FsckOptions) (FsckReport, error) {
-	c := &checker{ctx: ctx, o: o, book: ledger.NewBook(), seen: map[int]int64{}, tables: newExpected(), transfers: newExpected(), needed: map[[32]byte]struct{}{}}
+	c := newChecker(ctx, o)
 	if err := c.run(dataDir); err != nil {
 		return FsckReport{}, err
 	}
@@ -64,6 +65,10 @@ func Fsck(ctx context.Context, dataDir string, o FsckOptions) (FsckReport, error
 		c.report.Verdict = Faulty
 	}
 	return c.report, nil
+}
+
+func newChecker(ctx context.Context, o FsckOptions) *checker {
+	return &checker{ctx: ctx, o: o, book: ledger.NewBook(), seen: map[int]int64{}, tables: newExpected(), transfers: newExpected(), needed: map[[32]byte]struct{}{}}
 }
 
 // checker is one check under way.
@@ -83,6 +88,8 @@ type checker struct {
 	balanced  bool          // book could be kept to the end
 	tables    *expected     // rows of the readable tables
 	transfers *expected
+
+	follow func(s *shard, row store.Row, transfers []cloudcrowd.Transfer, out *lifecycle.Out) error // is given every row in place of the collections; nil in a check
 
 	needed map[[32]byte]struct{} // digests whose blobs were looked for
 }

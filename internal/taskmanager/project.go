@@ -180,8 +180,8 @@ func (p *projector) flush() error {
 	}
 }
 
-// joined makes one stretch of several that follow one another. Of jobs and records, which are replaced, it keeps the last version alone.
-func joined(batch []store.Projected) store.Projected {
+// Joined makes one stretch of several that follow one another. Of jobs and records, which are replaced, it keeps the last version alone.
+func Joined(batch []store.Projected) store.Projected {
 	if len(batch) == 1 {
 		return batch[0]
 	}
@@ -218,7 +218,7 @@ func replaced[K comparable, V any](list []V, at map[K]int, key K, v V) []V {
 func (p *projector) write(batch []store.Projected, snap snapshot) error {
 	ctx := context.Background()
 	if len(batch) > 0 {
-		all := joined(batch)
+		all := Joined(batch)
 		if err := p.m.cfg.Store.Project(ctx, all); err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func TestJoined(t *testing.T) {
 		p.Tasks, p.Attempts, p.Charges = []cloudcrowd.Task{{ID: id.Task}}, []cloudcrowd.Attempt{{ID: id}}, []cloudcrowd.Charge{{Attempt: id}}
 		return p
 	}
-	all := joined([]store.Projected{row(5, "ab", "xy"), row(6, "b", "z"), row(7, "cb", "x")})
+	all := Joined([]store.Projected{row(5, "ab", "xy"), row(6, "b", "z"), row(7, "cb", "x")})
 	if all.Shard != 2 || all.From != 4 || all.To != 7 {
 		t.Errorf("%d: rows %d to %d", all.Shard, all.From, all.To)
 	}
