@@ -49,7 +49,7 @@ func (a *app) commands() []*cobra.Command {
 		a.runCommand(), a.submitCommand(), a.jobsCommand(), a.jobCommand(), a.validateCommand(), a.planCommand(), a.schemaCommand(), a.importCommand(),
 		a.workersCommand(), a.accountCommand(), a.ledgerCommand(), a.tokensCommand(), a.blobsCommand(),
 		a.loginCommand(), a.consoleCommand(),
-		a.configPages(), a.readyCommand(), a.drainCommand(), a.backupCommand(), a.restoreCommand(), a.fsckCommand(), a.benchCommand(), a.simCommand(),
+		a.configPages(), a.readyCommand(), a.drainCommand(), a.backupCommand(), a.restoreCommand(), a.fsckCommand(), a.repairCommand(), a.benchCommand(), a.simCommand(),
 		a.versionCommand(), a.completionCommand(),
 	}, topics()...)
 }

@@ -198,7 +198,7 @@ type Projections interface {
 	// journal, is refused with ErrFenced. It need not be synced: what is lost by a crash is projected again. A long stretch may be written in
 	// several transactions, of which the last moves ProjectedTo; then readers see attempts before their tasks and tasks before their jobs.
 	Project(ctx context.Context, p Projected) error
-	// ClearProjection empties the tables of a shard, for fsck --rebuild.
+	// ClearProjection empties the tables of a shard; they are derived again from the journal.
 	ClearProjection(ctx context.Context, shard int) error
 
 	Job(ctx context.Context, id cloudcrowd.JobID) (JobRow, error) // code NotFound
