@@ -172,6 +172,11 @@ func (r *reader) lookAtDatabase() error {
 		r.fault(databaseFile, "%v", err)
 		return nil
 	}
+	defer func() {
+		for _, suffix := range []string{"-wal", "-shm"} {
+			_ = os.Remove(r.database() + suffix) // empty, left by looking at it
+		}
+	}()
 	bad, err := db.Integrity(r.ctx, false)
 	for _, line := range bad {
 		r.fault(databaseFile, "%s", line)
