@@ -61,7 +61,7 @@ func Repair(ctx context.Context, dataDir string, dryRun bool) (r RepairReport, e
 		c.report, err = checkFile(ctx, fresh)
 	}
 	if err = c.damage(err); err != nil {
-		if e, ok := errors.AsType[*cloudcrowd.Error](err); ok && e.Code == cloudcrowd.Unavailable {
+		if e, ok := errors.AsType[*cloudcrowd.Error](err); ok && e.Code == cloudcrowd.Unavailable && strings.Contains(e.Msg, "full") {
 			e.Hint = "a repair needs room for the database once more; nothing was changed"
 		}
 		return r, err

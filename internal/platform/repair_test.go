@@ -40,8 +40,16 @@ func TestRepair(t *testing.T) {
 			if r := check(t, dir, FsckOptions{Quick: true}); r.Verdict != Faulty {
 				t.Fatal("nothing is damaged")
 			}
+			here, err := os.Getwd()
+			if err != nil {
+				t.Fatal(err)
+			}
+			relative, err := filepath.Rel(here, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, dry := range []bool{true, false} {
-				r, err := Repair(t.Context(), dir, dry)
+				r, err := Repair(t.Context(), relative, dry)
 				if err != nil || (r.Verdict == Clean) != mends || (len(r.Problems) == 0) != mends {
 					t.Fatalf("%+v, %v, want mended: %v", r, err, mends)
 				}

@@ -35,6 +35,10 @@ var told = []struct{ table, columns string }{
 // follows from the journals is empty. The old database keeps what it holds: what a killed server left in its WAL is moved into it. Errors: those of OpenSnapshot,
 // *store.CorruptError that names what cannot be read or ends before what was acknowledged, and code Unavailable if there is no room.
 func Salvage(ctx context.Context, from, to string) error {
+	from, err := filepath.Abs(from)
+	if err != nil {
+		return err
+	}
 	if err := whole(ctx, from); err != nil {
 		return err
 	}
