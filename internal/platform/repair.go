@@ -150,8 +150,11 @@ func (c *checker) rebuild(path string) (err error) {
 	for _, s := range c.shards {
 		write(s.number)
 	}
-	if failed != nil || err != nil || len(c.report.Problems) > 0 {
-		return errors.Join(failed, err)
+	if failed != nil {
+		return failed // it ended the replay, too
+	}
+	if err != nil || len(c.report.Problems) > 0 {
+		return err
 	}
 	var accounts []cloudcrowd.Account
 	for _, id := range slices.Sorted(maps.Keys(c.book.Accounts)) {
