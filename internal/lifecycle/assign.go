@@ -37,6 +37,7 @@ func (d *Decider) Assign(workers []*scheduler.Worker, expires cloudcrowd.Time) [
 	}
 	a := assigner{d: d, workers: workers, field: d.Field, slots: slots, free: free, planned: 4*slots + 16, expires: expires, order: d.order(slots)}
 	a.fuse()
+	a.look()
 	a.round()
 	if d.Copies {
 		a.copies()
@@ -101,6 +102,21 @@ type assigner struct {
 	parties map[cloudcrowd.AccountID]int // by requester, counted when first asked for: nobody comes or goes meanwhile
 }
 
+// book lets a piece wait for a worker that frees soon.
+func (a *assigner) book(c scheduler.Choice) {
+	a.field.Book(c.Worker, c.Why.RunSeconds)
+	a.planned--
+	a.look()
+}
+
+// look ends a round in which nobody is left who takes a lease now: where all workers are busy with long tasks, each has room for a lease behind others and will not take it
+// for some time, and trying to place all that waits would be in vain.
+func (a *assigner) look() {
+	if a.free > 0 && !a.field.Ready() {
+		a.free = 0
+	}
+}
+
 // openTasks serves tasks that exist and want more attempts.
 func (a *assigner) openTasks(src *source) {
 	st := src.job.Stages[src.stage]
@@ -143,8 +159,7 @@ func (a *assigner) serve(src *source, id cloudcrowd.TaskID, t *Task) bool {
 		}
 	}
 	if !c.Now {
-		a.field.Book(c.Worker, c.Why.RunSeconds)
-		a.planned--
+		a.book(c)
 		return false
 	}
 	a.reconsider(src, id, t, c.Worker)
@@ -243,8 +258,7 @@ func (a *assigner) carve(src *source) {
 		}
 		if !c.Now {
 			// A faster worker frees soon: this piece waits for it, the one after may suit somebody else.
-			a.field.Book(c.Worker, c.Why.RunSeconds)
-			a.planned--
+			a.book(c)
 			src.later += cut.unit.Hi - cut.unit.Lo
 			if total, _ := j.Total(i); spec.Merge != nil || st.Next+src.later >= total || a.planned <= 0 {
 				return

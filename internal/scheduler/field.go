@@ -24,6 +24,7 @@ type Field struct {
 	open    int  // not closed
 	slots   int  // of those
 	free    int  // leases they take now
+	vacant  int  // of those who take leases, workers with a slot that nothing runs on
 	classes []*class
 	touched []*Worker
 	at      []int32                         // where in its queue each of workers is
@@ -48,6 +49,7 @@ type place struct {
 	order   int32   // in the list of workers
 	free    int32   // leases it took when it was last looked at
 	touched bool    // it is in Field.touched
+	vacant  bool    // it is counted in Field.vacant
 }
 
 // queue is a heap by the time from which a slot is free; of equals the first in the list of workers comes first. It is kept apart from the workers, so that most of
@@ -160,6 +162,19 @@ func (f *Field) late(q *queue, s *search, run float64) {
 // Slots is how many slots the workers have that are not closed, and how many leases they take now.
 func (f *Field) Slots() (slots, free int) { return f.slots, f.free }
 
+// Ready reports whether a worker may be left that takes a lease now: it has a slot that nothing runs on, or one is free within AheadSeconds by what is booked. False is
+// certain: then no placement of this round ends in a lease.
+func (f *Field) Ready() bool {
+	if f.small {
+		return slices.ContainsFunc(f.workers, func(w *Worker) bool { return w.Free() > 0 && (w.Held.Len() < w.Slots || w.Wait() <= AheadSeconds) })
+	}
+	if f.vacant > 0 {
+		return true
+	}
+	at := float64(f.now-f.began) / 1e6
+	return slices.ContainsFunc(f.classes, func(c *class) bool { return len(c.free.list) > 0 && c.free.list[0].until-at <= AheadSeconds })
+}
+
 // renew looks at a worker anew and puts it where it belongs.
 func (f *Field) renew(w *Worker) {
 	f.rest = w.prepare(f.now, f.rest)
@@ -230,6 +245,13 @@ func (f *Field) moved(w *Worker) {
 	p := &w.place
 	free := w.Free()
 	f.free += free - int(p.free)
+	if vacant := free > 0 && w.Held.Len() < w.Slots; vacant != p.vacant {
+		if p.vacant = vacant; vacant {
+			f.vacant++
+		} else {
+			f.vacant--
+		}
+	}
 	p.free, p.until = int32(free), 0
 	if w.slots[0] > 0 {
 		p.until = float64(w.at-f.began)/1e6 + w.slots[0]

@@ -49,7 +49,11 @@ func TestFieldFindsTheEarliest(t *testing.T) {
 				}
 				return ""
 			}
+			may := f.Ready()
 			want, got := Place(it, workers), f.Place(it)
+			if !may && (want.Now || got.Now) {
+				t.Fatalf("item %d %+v is taken now where nobody was to take anything", k, it)
+			}
 			if (want.Worker == nil) != (got.Worker == nil) {
 				t.Fatalf("item %d %+v went to %v, looking at all finds %v", k, it, got.Worker, want.Worker)
 			}
@@ -92,7 +96,11 @@ func TestFieldIsKept(t *testing.T) {
 			}
 			kept.Refresh(now)
 			it := Item{CoreSeconds: float64(rapid.IntRange(0, 50).Draw(t, "core")) / 10, FreeOnly: rapid.Bool().Draw(t, "free only")}
+			may := kept.Ready()
 			got := kept.Place(it)
+			if !may && got.Now {
+				t.Fatalf("round %d: %+v is taken now where nobody was to take anything", k, it)
+			}
 			fresh := make([]*Worker, len(workers))
 			for i, w := range workers {
 				c := *w
