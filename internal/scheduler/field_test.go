@@ -182,3 +182,36 @@ func BenchmarkField(b *testing.B) {
 		})
 	}
 }
+
+// Somebody is ready as long as a slot is empty, whatever is booked on it, and again when one frees soon.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{3, smallField + 8} {
+		var workers []*Worker
+		for i := range n {
+			workers = append(workers, worker(fmt.Sprintf("w%03d", i), 1, 1))
+			workers[i].Capacity = 3
+		}
+		f := NewField(workers, 0)
+		for _, w := range workers {
+			f.Book(w, 5)
+		}
+		if !f.Ready() {
+			t.Errorf("%d workers with empty slots: nobody is ready", n)
+		}
+		f.Refresh(1)
+		for i, w := range workers {
+			if !f.Ready() {
+				t.Errorf("%d of %d workers have empty slots, and nobody is ready", n-i, n)
+			}
+			f.Lease(w, Held{ID: cloudcrowd.AttemptID{N: int32(i + 1)}, Expected: 10, LeasedAt: 1})
+		}
+		if f.Ready() {
+			t.Errorf("%d workers are busy for 10 s, and somebody is ready", n)
+		}
+		f.Refresh(9.5e6)
+		if !f.Ready() {
+			t.Errorf("%d workers are free in half a second, and nobody is ready", n)
+		}
+	}
+}
