@@ -263,6 +263,7 @@ func (a *app) benchDispatchCommand() *cobra.Command {
 		}
 		a.facts("throughput", fmt.Sprintf("%.0f tasks/s (%d tasks in %.2f s)", result.TasksPerSecond, result.Tasks, result.Seconds),
 			"latency", fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, from submit to paid result (%d single tasks)", result.LatencyP50, result.LatencyP99, result.LatencySamples),
+			"processor", fmt.Sprintf("%.1f µs a task, server and agents together", result.CPUPerTask),
 			"workers", fmt.Sprintf("%d with %d slots each", result.Workers, result.Slots), "durability", result.Durability, "sandbox", result.Sandbox)
 		return nil
 	})

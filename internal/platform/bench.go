@@ -46,6 +46,7 @@ type BenchResult struct {
 	Slots          int     `json:"slots_per_worker"`
 	Replicas       int     `json:"replicas"`
 	LatencySamples int     `json:"latency_samples"`
+	CPUPerTask     float64 `json:"cpu_us_per_task"` // processor time of server and agents together, without programs in a sandbox of their own
 	LedgerSum      int64   `json:"ledger_sum"`
 	Durability     string  `json:"durability"`
 	Sandbox        string  `json:"sandbox"`
@@ -261,6 +262,10 @@ func (r *BenchResult) throughput(ctx context.Context, api *client.Client, module
 		}
 		defer pprof.StopCPUProfile()
 	}
+	used, err := processorTime()
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	job, err := api.Submit(ctx, benchJob(module, c.Tasks, c.Replicas), "")
 	if err != nil {
@@ -277,11 +282,16 @@ func (r *BenchResult) throughput(ctx context.Context, api *client.Client, module
 		}
 	}
 	r.Seconds = time.Since(start).Seconds()
+	after, err := processorTime()
+	if err != nil {
+		return err
+	}
 	if job.State != cloudcrowd.JobDone {
 		return cloudcrowd.Errorf(cloudcrowd.Unsuccessful, "the job %s: %s", job.State, job.Reason)
 	}
 	r.Tasks, r.Attempts = job.TasksDone, job.Attempts
 	r.Seconds = float64(job.EndedAt-job.SubmittedAt) / 1e6
 	r.TasksPerSecond = float64(r.Tasks) / r.Seconds
+	r.CPUPerTask = (after - used) * 1e6 / float64(r.Tasks)
 	return nil
 }
