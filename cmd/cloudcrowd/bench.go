@@ -80,8 +80,9 @@ until the lease that takes its place has arrived, and from submitting a small
 job meanwhile until a worker has its first lease. Every commit is synced.
 
 It also prints what a task costs the server's processor, beyond what it takes
-with the same workers and nothing to do. With --workers and --task that make
-the same pace, or with more --jobs, it shows how that grows.
+with the same workers and nothing to do (with several jobs: all it takes).
+With --workers and --task that make the same pace, or with more --jobs, it
+shows how that grows.
 `,
 	examples: `
 cloudcrowd bench assign --waiting 100000 --workers 1000
@@ -131,7 +132,7 @@ func (a *app) benchAssignCommand() *cobra.Command {
 		}
 		a.facts("next lease", fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, at most %.1f ms, after %d reports at %.0f a second", r.LatencyP50, r.LatencyP99, r.LatencyMost, r.Reports, r.TasksPerSecond),
 			"first lease", fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, of %d small jobs submitted meanwhile", r.SubmitP50, r.SubmitP99, r.Jobs),
-			"processor", fmt.Sprintf("%.0f µs a task at the server; %.1f %% of a core when nothing is to be done", r.CPUPerTask, r.CPUIdle*100),
+			"processor", fmt.Sprintf("%.0f µs a task at the server", r.CPUPerTask),
 			"conditions", fmt.Sprintf("%s, %s waiting in %s", plural(r.Workers, "worker"), plural(int(r.Waiting), "task"), plural(r.Open, "job")))
 		return nil
 	})

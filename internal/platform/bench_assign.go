@@ -43,7 +43,7 @@ type BenchAssignResult struct {
 	Waiting        int64   `json:"waiting"` // tasks left at the end
 	Open           int     `json:"open_jobs"`
 	CPUPerTask     float64 `json:"server_cpu_us_per_task"` // of the server's processor time beyond what it takes when nothing is to be done
-	CPUIdle        float64 `json:"server_cpu_idle"`        // of one core, with all workers connected and nothing to be done
+	CPUIdle        float64 `json:"server_cpu_idle"`        // of one core, with all workers connected and nothing to be done; 0 with several jobs: not measured, and part of CPUPerTask
 	Workers        int     `json:"workers"`
 	Reports        int     `json:"reports"`
 	Jobs           int     `json:"jobs"` // submitted meanwhile
@@ -83,14 +83,20 @@ func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r B
 	if _, err := c.ask("work %s", b.Task); err != nil {
 		return r, err
 	}
-	if _, err := c.ask("connect %s", workerURL(s)); err != nil {
-		return r, err
-	}
 	// The job lasts for the measurement and the small jobs after it, however busy the machine is.
 	pace := float64(b.Workers) / b.Task.Seconds()
 	spent := pace * (3*b.Span.Seconds() + 60)
-	if r.CPUIdle, err = idleShare(ctx, c, b.Span); err != nil {
-		return r, err
+	connect := func() error {
+		_, err := c.ask("connect %s", workerURL(s))
+		return err
+	}
+	if r.Open == 1 { // submitting many takes long, and they are to be open at the same time
+		if err := connect(); err != nil {
+			return r, err
+		}
+		if r.CPUIdle, err = idleShare(ctx, c, b.Span); err != nil {
+			return r, err
+		}
 	}
 	jobs := make([]cloudcrowd.JobID, r.Open)
 	for i := range jobs {
@@ -101,6 +107,11 @@ func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r B
 			return r, err
 		}
 		jobs[i] = job.ID
+	}
+	if r.Open > 1 {
+		if err := connect(); err != nil {
+			return r, err
+		}
 	}
 	if _, err := c.ask("measure %s", 2*time.Second); err != nil { // until everybody is at work
 		return r, err
