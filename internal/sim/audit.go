@@ -14,8 +14,9 @@ import (
 type audit struct {
 	w       *world
 	shards  []*journal
-	book    *ledger.Book         // of all shards, in the order of their commits
-	settled map[settlement]int32 // canonical attempts, by task and round
+	book    *ledger.Book                // of all shards, in the order of their commits
+	settled map[settlement]int32        // canonical attempts, by task and round
+	rounds  map[cloudcrowd.TaskID]int32 // how often a task was done anew
 	paid    map[cloudcrowd.AttemptID]bool
 	keys    map[string]bool // of credits issued
 }
@@ -40,7 +41,7 @@ const (
 )
 
 func newAudit(w *world) *audit {
-	a := &audit{w: w, book: ledger.NewBook(), settled: map[settlement]int32{}, paid: map[cloudcrowd.AttemptID]bool{}, keys: map[string]bool{}}
+	a := &audit{w: w, book: ledger.NewBook(), settled: map[settlement]int32{}, rounds: map[cloudcrowd.TaskID]int32{}, paid: map[cloudcrowd.AttemptID]bool{}, keys: map[string]bool{}}
 	for shard := range w.shards {
 		a.shards = append(a.shards, &journal{number: shard, state: lifecycle.NewState(shard)})
 	}
@@ -131,15 +132,15 @@ func (a *audit) events(journal *journal, events []lifecycle.Event, out lifecycle
 			touched[ev.AttemptEnded.ID.Task.Job] = true
 		case ev.TaskDone != nil:
 			id := ev.TaskDone.Task
-			_, _, t := journal.state.FindTask(id)
-			key := settlement{id, t.Round}
+			key := settlement{id, a.rounds[id]}
 			if n, ok := a.settled[key]; ok {
 				return nil, fmt.Errorf("task %s was settled twice (attempts %d and %d)", id, n, ev.TaskDone.Canonical)
 			}
 			a.settled[key] = ev.TaskDone.Canonical
-		case ev.TaskReopened != nil && !ev.TaskReopened.Redo: // the same round is judged again
-			_, _, t := journal.state.FindTask(ev.TaskReopened.Task)
-			delete(a.settled, settlement{ev.TaskReopened.Task, t.Round})
+		case ev.TaskReopened != nil && ev.TaskReopened.Redo: // counted here, for the state is that after the whole row
+			a.rounds[ev.TaskReopened.Task]++
+		case ev.TaskReopened != nil: // the same round is judged again
+			delete(a.settled, settlement{ev.TaskReopened.Task, a.rounds[ev.TaskReopened.Task]})
 		case ev.CreditsIssued != nil:
 			key := ev.CreditsIssued.Key
 			if a.keys[key] {
