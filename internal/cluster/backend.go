@@ -176,6 +176,9 @@ func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, 
 	return out, err
 }
 
+// maybeTwice is how long an answer takes at least that was asked for more than once, by another way.
+const maybeTwice = 500 * time.Millisecond
+
 // try is on; again says that the answer is to a repetition, and that what was asked for may have been done before it.
 func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O, again bool, err error) {
 	var body []byte
@@ -202,6 +205,7 @@ func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O,
 			}
 			var answer []byte
 			if answer, err = n.ask(ctx, shard, owner, epoch, x.name, body); err == nil {
+				again = again || time.Since(began) > maybeTwice
 				err = json.Unmarshal(answer, &out)
 				return out, again, err
 			}
@@ -214,6 +218,7 @@ func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O,
 				return out, again, cut
 			}
 		}
+		again = again || m != nil || body != nil // whoever was asked may have done it
 		if ctx.Err() != nil {
 			return out, again, ctx.Err()
 		}
