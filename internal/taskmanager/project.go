@@ -2,6 +2,7 @@ package taskmanager
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -215,22 +216,38 @@ func replaced[K comparable, V any](list []V, at map[K]int, key K, v V) []V {
 	return append(list, v)
 }
 
+// passed drops what waits up to a row that the tables hold.
+func (p *projector) passed(to int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for n < len(p.pending) && p.pending[n].To <= to {
+		tasks, jobs := ended(&p.pending[n])
+		p.tasks, p.jobs = p.tasks-tasks, p.jobs-jobs
+		n++
+	}
+	clear(p.pending[:n]) // the array lives on
+	p.pending = p.pending[n:]
+	p.to = to
+}
+
 func (p *projector) write(batch []store.Projected, snap snapshot) error {
 	ctx := context.Background()
 	if len(batch) > 0 {
 		all := Joined(batch)
-		if err := p.m.cfg.Store.Project(ctx, all); err != nil {
+		err := p.m.cfg.Store.Project(ctx, all)
+		reached := all.To
+		if errors.Is(err, store.ErrFenced) {
+			// Who had the shard before may have written some of it since this server read how far the tables go: what he writes is in the journal, too.
+			at, asked := p.m.cfg.Store.ProjectedTo(ctx, p.m.cfg.Shard)
+			if asked == nil && at > all.From {
+				reached, err = at, nil
+			}
+		}
+		if err != nil {
 			return err
 		}
-		p.mu.Lock()
-		for i := range batch {
-			tasks, jobs := ended(&batch[i])
-			p.tasks, p.jobs = p.tasks-tasks, p.jobs-jobs
-		}
-		clear(batch) // the array lives on
-		p.pending = p.pending[len(batch):]
-		p.to = all.To
-		p.mu.Unlock()
+		p.passed(reached)
 	}
 	if snap.bytes != nil && p.reached() >= snap.seq {
 		if err := p.m.cfg.Store.SaveSnapshot(ctx, p.m.cfg.Shard, snap.epoch, snap.seq, snap.bytes); err != nil {
