@@ -176,9 +176,6 @@ func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, 
 	return out, err
 }
 
-// maybeTwice is how long an answer takes at least that was asked for more than once, by another way.
-const maybeTwice = 500 * time.Millisecond
-
 // try is on; again says that the answer is to a repetition, and that what was asked for may have been done before it.
 func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O, again bool, err error) {
 	var body []byte
@@ -204,8 +201,9 @@ func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O,
 				}
 			}
 			var answer []byte
-			if answer, err = n.ask(ctx, shard, owner, epoch, x.name, body); err == nil {
-				again = again || time.Since(began) > maybeTwice
+			var twice bool
+			answer, twice, err = n.ask(ctx, shard, owner, epoch, x.name, body)
+			if again = again || twice; err == nil {
 				err = json.Unmarshal(answer, &out)
 				return out, again, err
 			}
@@ -218,7 +216,7 @@ func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O,
 				return out, again, cut
 			}
 		}
-		again = again || m != nil || body != nil // whoever was asked may have done it
+		again = again || m != nil || errors.Is(err, errElsewhere) // who loses a shard in the middle of a commit cannot tell whether it was done
 		if ctx.Err() != nil {
 			return out, again, ctx.Err()
 		}
@@ -312,7 +310,7 @@ func (n *Node) refusal(subject string) error {
 }
 
 // ask makes one call, and gives it up when the shard has another owner than under the given epoch.
-func (n *Node) ask(ctx context.Context, shard int, owner string, epoch int64, method string, body []byte) ([]byte, error) {
+func (n *Node) ask(ctx context.Context, shard int, owner string, epoch int64, method string, body []byte) (answer []byte, twice bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {

@@ -118,9 +118,10 @@ func (c *calls) expect(buffer int) (subject string, answers chan *nats.Msg, done
 	}
 }
 
-// ask asks the server that is to answer a subject, as far as is known: whoever hears the subject, then the server by its name, then it over a detour. It may be done
-// twice if it is done at all. server may be "". Errors as for request; errElsewhere also says that the server was reached and does not answer the subject.
-func (b *Bus) ask(ctx context.Context, server, subject, method string, body []byte) (answer []byte, err error) {
+// ask asks the server that is to answer a subject, as far as is known: whoever hears the subject, then the server by its name, then it over a detour. twice says that
+// an earlier one of these may have done it, and did not say so. server may be "". Errors as for request; errElsewhere also says that the server was reached and does not
+// answer the subject.
+func (b *Bus) ask(ctx context.Context, server, subject, method string, body []byte) (answer []byte, twice bool, err error) {
 	silent := false
 	if server == "" || !b.isFar(server) {
 		answer, err = b.request(ctx, subject, method, body)
@@ -130,7 +131,7 @@ func (b *Bus) ask(ctx context.Context, server, subject, method string, body []by
 			silent = errors.Is(err, errSilent)
 		}
 		if !errors.Is(err, errNobody) {
-			return answer, err
+			return answer, false, err
 		}
 	}
 	err = errNobody
@@ -140,7 +141,7 @@ func (b *Bus) ask(ctx context.Context, server, subject, method string, body []by
 	if silent && errors.Is(err, errNobody) {
 		err = errSilent
 	}
-	return answer, err
+	return answer, silent, err
 }
 
 // request asks whoever hears subject, once. Errors: errNobody, errSilent, errElsewhere, ctx's, or what the other side answered.

@@ -108,12 +108,12 @@ func TestDetour(t *testing.T) {
 			for i := range body {
 				body[i] = byte(rand.Uint32())
 			}
-			got, err := s.bus.ask(t.Context(), other, "echo."+other, "", body)
+			got, _, err := s.bus.ask(t.Context(), other, "echo."+other, "", body)
 			if err != nil || !slices.Equal(got, body) {
 				t.Errorf("%d bytes to %s: %d came back, %v", size, other, len(got), err)
 			}
 		}
-		if _, err := s.bus.ask(t.Context(), other, "shard.none", "", nil); !errors.Is(err, errElsewhere) {
+		if _, _, err := s.bus.ask(t.Context(), other, "shard.none", "", nil); !errors.Is(err, errElsewhere) {
 			t.Errorf("what nobody answers, asked of %s: %v", other, err)
 		}
 	}
@@ -214,13 +214,13 @@ func TestAskedByName(t *testing.T) {
 	if _, err := a.bus.requestOf(t.Context(), "b", "", "some.thing", "", nil); cloudcrowd.CodeOf(err) != cloudcrowd.Conflict || !strings.HasSuffix(err.Error(), "some.thing") {
 		t.Errorf("%v", err)
 	}
-	if _, err := a.bus.ask(t.Context(), "nobody", "shard.0", "", nil); errors.Is(err, errNobody) {
+	if _, _, err := a.bus.ask(t.Context(), "nobody", "shard.0", "", nil); errors.Is(err, errNobody) {
 		t.Errorf("what is heard is not asked by name: %v", err)
 	}
-	if _, err := a.bus.ask(t.Context(), "b", "other", "", nil); !errors.Is(err, errElsewhere) {
+	if _, _, err := a.bus.ask(t.Context(), "b", "other", "", nil); !errors.Is(err, errElsewhere) {
 		t.Errorf("a server that was reached and does not hear it: %v", err)
 	}
-	if _, err := a.bus.ask(t.Context(), "nobody", "other", "", nil); !errors.Is(err, errNobody) {
+	if _, _, err := a.bus.ask(t.Context(), "nobody", "other", "", nil); !errors.Is(err, errNobody) {
 		t.Errorf("nobody: %v", err)
 	}
 }
