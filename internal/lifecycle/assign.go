@@ -166,23 +166,6 @@ func (a *assigner) serve(src *source, id cloudcrowd.TaskID, t *Task) bool {
 	return a.lease(src, id, t, c, it)
 }
 
-// reconsider decides anew how many results a task needs that was to be believed alone, because of the worker it was given to, when it goes to another one after that did
-// not deliver. Without it a stranger's result would be accepted on somebody else's record.
-func (a *assigner) reconsider(src *source, id cloudcrowd.TaskID, t *Task, w *scheduler.Worker) {
-	v := src.job.Spec.Stages[src.stage].Verify
-	if t.Quorum > 1 || v.None || v.Replicas > 0 {
-		return
-	}
-	for _, at := range t.Attempts {
-		if at.Round == t.Round && (at.State == cloudcrowd.AttemptLeased || at.State == cloudcrowd.AttemptReported) {
-			return // a second copy, for which a worker was chosen that is believed alone, too
-		}
-	}
-	if need := verify.ForTask(v, a.d.Record(w.ID), a.believed(w, src.job), a.d.Rand.Float64()); need.Quorum != t.Quorum || need.Alone != t.Alone {
-		a.d.emit(Event{QuorumSet: &QuorumSet{Task: id, Quorum: need.Quorum, Alone: need.Alone, Reason: need.Why}})
-	}
-}
-
 // failedEverywhere reports whether the program failed on every worker that takes work, at least one.
 func (a *assigner) failedEverywhere(t *Task) bool {
 	if t.Failures == 0 {
@@ -291,62 +274,6 @@ func (a *assigner) carve(src *source) {
 				break
 			}
 		}
-	}
-}
-
-// believed reports whether a worker's result is accepted without a second one: its owner is the requester or the operator, and no other machine is here
-// that could check it. With a second machine even one's own results are compared: machines fail, too.
-func (a *assigner) believed(w *scheduler.Worker, j *Job) bool {
-	return a.d.trusted(w.Owner, j) && a.partiesOf(j) < 2
-}
-
-// partiesOf is how many could answer for results of a job now: none, one, or two for more.
-func (a *assigner) partiesOf(j *Job) int {
-	if n, ok := a.parties[j.Account]; ok {
-		return n
-	}
-	parties := map[string]bool{}
-	for _, w := range a.workers {
-		if !w.Closed && w.Unable == "" && !a.d.exiled(w.ID) {
-			at := Attempt{Worker: w.ID, Owner: w.Owner, Trusted: a.d.trusted(w.Owner, j)}
-			if parties[at.Party()] = true; len(parties) > 1 {
-				break // nobody asks for more
-			}
-		}
-	}
-	if a.parties == nil {
-		a.parties = map[cloudcrowd.AccountID]int{}
-	}
-	a.parties[j.Account] = len(parties)
-	return len(parties)
-}
-
-// aloneAfter is how long a result of one's own machine waits for another machine to check it.
-const aloneAfter = cloudcrowd.Time(15e6)
-
-// settleForLess accepts a result of a trusted machine where a confidence is asked for and, for some time now, nobody is here who could check it.
-// Replicas that the job asks for by number are always waited for.
-func (a *assigner) settleForLess(j *Job, i int, id cloudcrowd.TaskID, t *Task) {
-	if j.Spec.Stages[i].Verify.Confidence == 0 || a.partiesOf(j) > 1 {
-		return
-	}
-	votes, own := 0, false
-	for _, at := range t.Attempts {
-		switch {
-		case at.Round != t.Round:
-		case at.State == cloudcrowd.AttemptLeased:
-			return
-		case at.State == cloudcrowd.AttemptReported:
-			if a.d.At-at.EndedAt < aloneAfter {
-				return
-			}
-			votes++
-			own = own || at.Trusted
-		}
-	}
-	if votes == 1 && own {
-		a.d.emit(Event{QuorumSet: &QuorumSet{Task: id, Quorum: 1, Reason: "nobody else is connected who could check it, and its worker belongs to the requester or the operator"}})
-		a.d.settle(id)
 	}
 }
 
@@ -467,73 +394,6 @@ func (d *Decider) trusted(owner cloudcrowd.AccountID, j *Job) bool {
 func (d *Decider) item(j *Job, i int, t *Task) scheduler.Item {
 	return scheduler.Item{CoreSeconds: j.expect(i, t.Unit.Hi-t.Unit.Lo), MemoryBytes: j.Spec.Stages[i].Resources.MemoryBytes,
 		Blobs: j.blobs(i, t.Unit, t.Level), Excluded: d.barred(j, i, t, false)}
-}
-
-const (
-	againFirst = cloudcrowd.Time(1e6)   // how long a worker on which an attempt was lost, broken or handed back does not get the same task again; doubled each time
-	againLast  = cloudcrowd.Time(300e6) // and at most
-)
-
-// mayAgain reports whether a worker may try a task again that was lost, broken or handed back there: the more often that was, the later. A single worker that breaks
-// all it is given would otherwise use up a job's tries within seconds. The first time it is handed back does not count: a worker that starts anew does so.
-func (t *Task) mayAgain(w cloudcrowd.WorkerID, now cloudcrowd.Time) bool {
-	pause, last, returned := cloudcrowd.Time(0), cloudcrowd.Time(0), false
-	for _, a := range t.Attempts {
-		switch {
-		case a.Worker != w:
-		case a.State == cloudcrowd.AttemptReturned && !returned:
-			returned = true
-		case a.State == cloudcrowd.AttemptFailed || a.State == cloudcrowd.AttemptLost || a.State == cloudcrowd.AttemptReturned:
-			pause, last = min(max(2*pause, againFirst), againLast), a.EndedAt
-		}
-	}
-	return now-last >= pause
-}
-
-// barred says why a worker may not have an attempt of a task (nil: of a new one). lenient lets workers try again, after a while, where the task was lost, broken or handed
-// back before.
-func (d *Decider) barred(j *Job, i int, t *Task, lenient bool) func(*scheduler.Worker) string {
-	unverified := j.Spec.Stages[i].Verify.None
-	return func(w *scheduler.Worker) string {
-		if d.exiled(w.ID) {
-			return "is distrusted after wrong results"
-		}
-		if t == nil {
-			return ""
-		}
-		for _, a := range t.Attempts {
-			switch a.State {
-			case cloudcrowd.AttemptLeased, cloudcrowd.AttemptReported:
-				if a.Round != t.Round {
-					continue
-				}
-				if a.Worker == w.ID {
-					return "already has a replica of it"
-				}
-				if a.Owner == w.Owner && !a.Trusted && !unverified {
-					return "belongs to the owner of another replica"
-				}
-			case cloudcrowd.AttemptFailed:
-				fault := a.Result != nil && a.Result.Outcome.ProgramFault()
-				if a.Worker == w.ID && (fault || !lenient || !t.mayAgain(w.ID, d.At)) {
-					return "failed it before"
-				}
-			case cloudcrowd.AttemptLost:
-				if a.Worker == w.ID && (!lenient || !t.mayAgain(w.ID, d.At)) {
-					return "lost it before"
-				}
-			case cloudcrowd.AttemptReturned:
-				if a.Worker == w.ID && (!lenient || !t.mayAgain(w.ID, d.At)) {
-					return "handed it back before"
-				}
-			case cloudcrowd.AttemptRefused:
-				if a.Worker == w.ID && a.Round == t.Round {
-					return "returned a wrong result for it"
-				}
-			}
-		}
-		return ""
-	}
 }
 
 // mostParts bounds what of the stages before is looked at: where there is more, no worker has most of it.

@@ -57,7 +57,7 @@ func (d *Decider) Record(w cloudcrowd.WorkerID) cloudcrowd.Record {
 	return r
 }
 
-// exiled reports whether a worker gets no work for now, because of results of his that were refused.
+// exiled reports whether a worker gets no work at present, because results of his were refused.
 func (d *Decider) exiled(w cloudcrowd.WorkerID) bool {
 	if len(d.Elsewhere) == 0 && d.State.refused[w] == nil { // so it is with nearly all, and their records are not in any cache
 		return false
