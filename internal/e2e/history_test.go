@@ -100,7 +100,8 @@ func (h *history) check() verdict {
 		v.operations += len(ops)
 		switch porcupine.CheckOperationsTimeout(models[p.kind], ops, patience) {
 		case porcupine.Illegal:
-			v.wrong = append(v.wrong, p.kind+" "+p.id+"\n"+told(list))
+			_, info := porcupine.CheckOperationsVerbose(models[p.kind], ops, patience)
+			v.wrong = append(v.wrong, p.kind+" "+p.id+"\n"+told(list, explainedUpTo(info)))
 		case porcupine.Unknown:
 			v.undecided = append(v.undecided, p.kind+" "+p.id)
 		}
@@ -108,11 +109,22 @@ func (h *history) check() verdict {
 	return v
 }
 
-// told prints the end of a part's history.
-func told(list []*operation) string {
+// explainedUpTo is how many operations of a history the longest order explains that could be found.
+func explainedUpTo(info porcupine.LinearizationInfo) (most int) {
+	for _, orders := range info.PartialLinearizations() {
+		for _, order := range orders {
+			most = max(most, len(order))
+		}
+	}
+	return most
+}
+
+// told prints a part's history around the operation, by the time of its call, from which on nothing explains it.
+func told(list []*operation, at int) string {
 	var b strings.Builder
 	sorted := slices.SortedFunc(slices.Values(list), func(x, y *operation) int { return int(x.call - y.call) })
-	for _, op := range sorted[max(0, len(sorted)-60):] {
+	fmt.Fprintf(&b, "%d of %d operations are explained; those around:\n", at, len(sorted))
+	for _, op := range sorted[max(0, at-40):min(len(sorted), at+20)] {
 		fmt.Fprintf(&b, "%12d … %-12d client %d: %T%+v → %+v\n", op.call, op.end, op.client, op.in, op.in, op.out)
 	}
 	return b.String()
