@@ -102,13 +102,18 @@ func (c *Client) Job(ctx context.Context, id cloudcrowd.JobID) (cloudcrowd.Job, 
 	return get[cloudcrowd.Job](ctx, c, "/v1/jobs/"+url.PathEscape(string(id)), nil)
 }
 
-// Cancel ends a running job; the unspent budget goes back. Code Conflict if it has ended.
+// Cancel ends a running job; the unspent budget goes back. Code Conflict if it has ended; Unavailable if an answer was lost and it could not be found out whether
+// this call has ended it.
 func (c *Client) Cancel(ctx context.Context, id cloudcrowd.JobID, reason string) (cloudcrowd.Job, error) {
 	sent := 0
 	k := call{method: http.MethodPost, path: "/v1/jobs/" + url.PathEscape(string(id)) + "/cancel", repeat: true, sent: &sent}
 	job, err := exchange[cloudcrowd.Job](ctx, c, k, CancelRequest{Reason: reason})
 	if cloudcrowd.CodeOf(err) == cloudcrowd.Conflict && sent > 1 { // an earlier try may have done it, and its answer was lost
-		if now, e := c.Job(ctx, id); e == nil && now.State == cloudcrowd.JobCancelled {
+		now, e := c.Job(ctx, id)
+		if e != nil { // nobody knows whether it did
+			return job, e
+		}
+		if now.State == cloudcrowd.JobCancelled {
 			return now, nil
 		}
 	}

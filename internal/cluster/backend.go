@@ -389,7 +389,11 @@ func (b *Backend) Submit(ctx context.Context, account cloudcrowd.AccountID, spec
 func (b *Backend) Cancel(ctx context.Context, id cloudcrowd.JobID, by cloudcrowd.AccountID, reason string) error {
 	_, again, err := cancel.try(ctx, b.n, b.shardOf(id), cancelling{id, by, reason})
 	if again && cloudcrowd.CodeOf(err) == cloudcrowd.Conflict {
-		if j, jerr := b.Job(ctx, id); jerr == nil && j.State == cloudcrowd.JobCancelled && j.Reason == taskmanager.CancelReason(by, reason) {
+		j, jerr := b.Job(ctx, id)
+		if jerr != nil { // nobody knows who has done it
+			return jerr
+		}
+		if j.State == cloudcrowd.JobCancelled && j.Reason == taskmanager.CancelReason(by, reason) {
 			return nil
 		}
 	}
