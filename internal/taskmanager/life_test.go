@@ -280,22 +280,35 @@ func TestRestart(t *testing.T) {
 	r.check()
 }
 
-// A second server that takes over the shard fences the first: it stops, and nothing it decided afterwards counts.
+// A second server that takes over the shard fences the first, whatever that was about to be told: it stops, nothing it decided afterwards counts, and who asked it for
+// something is to ask the second.
 func TestFenced(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	old := r.m
-	r.restart()
-	refused := make(chan error, 1)
-	old.post(command{decide: func(_ *loop, d *lifecycle.Decider) error {
-		_, err := d.Issue("ada", 1, "admin", "", "")
-		return err
-	}, done: func(err error) { refused <- err }})
-	if err := old.Step(t.Context()); !errors.Is(err, store.ErrFenced) {
-		t.Fatalf("the first server goes on: %v", err)
-	}
-	if err := <-refused; cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable {
-		t.Fatalf("%v", err)
+	for name, told := range map[string]error{
+		"fenced":       nil,
+		"insufficient": &store.InsufficientError{Account: "ada", Job: "j"},
+		"defect":       cloudcrowd.Errorf(cloudcrowd.Internal, "a defect"),
+	} {
+		old := r.m
+		r.restart()
+		r.fail(told, nil)
+		refused := make(chan error, 2)
+		for range 2 {
+			old.post(command{job: "j", decide: func(_ *loop, d *lifecycle.Decider) error {
+				_, err := d.Issue("ada", 1, "admin", "", "")
+				return err
+			}, done: func(err error) { refused <- err }})
+		}
+		if err := old.Step(t.Context()); !errors.Is(err, store.ErrFenced) {
+			t.Fatalf("%s: the first server goes on: %v", name, err)
+		}
+		for range 2 {
+			if err := <-refused; !Moved(err) || cloudcrowd.CodeOf(err) != cloudcrowd.Unavailable {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		r.fail(nil, nil)
 	}
 	r.issue("ada", 1)
 	if b := r.balance("ada").Balance; b != 1000*cloudcrowd.Credit+1 {

@@ -149,7 +149,7 @@ func (l *loop) step(ctx context.Context, batch []command) error {
 		var short *store.InsufficientError
 		switch {
 		case errors.Is(err, store.ErrFenced):
-			l.fail(batch, notHere("another server has taken over this shard"))
+			l.fail(batch, err)
 			return err
 		case errors.As(err, &short):
 			// Decide again without the job that nobody can pay.
@@ -241,7 +241,11 @@ func (l *loop) admits(at cloudcrowd.Time) bool {
 	return l.readOnly == "" || at-l.troubled >= probeAfter
 }
 
+// fail answers a batch that was not committed, as far as is known. If that is because this server has lost the shard, whoever has it now may be asked.
 func (l *loop) fail(batch []command, err error) {
+	if errors.Is(err, store.ErrFenced) {
+		err = notHere("another server has taken over this shard")
+	}
 	for i := range batch {
 		if batch[i].done != nil {
 			batch[i].done(err)
