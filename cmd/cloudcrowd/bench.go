@@ -99,8 +99,8 @@ func (a *app) benchAssignCommand() *cobra.Command {
 	var b platform.BenchAssignConfig
 	profile := ""
 	c := benchAssignPage.command(0, 0, func(ctx context.Context, _ []string) error {
-		if b.Waiting < 1 || b.Open < 1 || b.Workers < 1 || b.Samples < 1 {
-			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--waiting, --jobs, --workers and --samples must be at least 1")
+		if b.Waiting < 1 || b.Open < 1 || b.Workers < 1 || b.Samples < 0 {
+			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--waiting, --jobs and --workers must be at least 1, --samples at least 0")
 		}
 		if b.Task < time.Millisecond || b.Span < time.Second {
 			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--task must be at least 1ms, and --span at least 1s")
@@ -130,8 +130,12 @@ func (a *app) benchAssignCommand() *cobra.Command {
 		if a.json {
 			return a.object(r)
 		}
+		first := "not measured"
+		if r.Jobs > 0 {
+			first = fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, of %d small jobs submitted meanwhile", r.SubmitP50, r.SubmitP99, r.Jobs)
+		}
 		a.facts("next lease", fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, at most %.1f ms, after %d reports at %.0f a second", r.LatencyP50, r.LatencyP99, r.LatencyMost, r.Reports, r.TasksPerSecond),
-			"first lease", fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, of %d small jobs submitted meanwhile", r.SubmitP50, r.SubmitP99, r.Jobs),
+			"first lease", first,
 			"processor", fmt.Sprintf("%.0f µs a task at the server", r.CPUPerTask),
 			"conditions", fmt.Sprintf("%s, %s waiting in %s", plural(r.Workers, "worker"), plural(int(r.Waiting), "task"), plural(r.Open, "job")))
 		return nil
@@ -142,7 +146,7 @@ func (a *app) benchAssignCommand() *cobra.Command {
 	f.IntVar(&b.Workers, "workers", 1000, "`N` workers of one slot")
 	f.DurationVar(&b.Task, "task", 250*time.Millisecond, "a task takes this `LONG`, give or take a half")
 	f.DurationVar(&b.Span, "span", 10*time.Second, "measure for this `LONG`")
-	f.IntVar(&b.Samples, "samples", 100, "submit `N` small jobs")
+	f.IntVar(&b.Samples, "samples", 100, "submit `N` small jobs meanwhile; 0: none")
 	f.StringVar(&profile, "cpu-profile", "", "write a profile of the server at work to `FILE`, for go tool pprof")
 	return c
 }

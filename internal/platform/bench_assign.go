@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
+	"golang.org/x/sync/errgroup"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
@@ -98,15 +99,11 @@ func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r B
 			return r, err
 		}
 	}
-	jobs := make([]cloudcrowd.JobID, r.Open)
-	for i := range jobs {
-		spec := gridJob(module, (b.Waiting+int(spent))/r.Open+1)
-		spec.Budget /= cloudcrowd.Credits(r.Open)
-		job, err := api.Submit(ctx, spec, "")
-		if err != nil {
-			return r, err
-		}
-		jobs[i] = job.ID
+	spec := gridJob(module, (b.Waiting+int(spent))/r.Open+1)
+	spec.Budget /= cloudcrowd.Credits(r.Open)
+	jobs, err := submitAll(ctx, api, spec, r.Open)
+	if err != nil {
+		return r, err
 	}
 	if r.Open > 1 {
 		if err := connect(); err != nil {
@@ -160,6 +157,21 @@ func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r B
 		err = cloudcrowd.Errorf(cloudcrowd.Internal, "only %d tasks were left to wait", r.Waiting)
 	}
 	return r, err
+}
+
+// submitAll submits a job so many times, several at once: what comes in while a commit is under way shares the next one.
+func submitAll(ctx context.Context, api *client.Client, spec cloudcrowd.JobSpec, n int) ([]cloudcrowd.JobID, error) {
+	ids := make([]cloudcrowd.JobID, n)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(32)
+	for i := range ids {
+		group.Go(func() error {
+			job, err := api.Submit(ctx, spec, "")
+			ids[i] = job.ID
+			return err
+		})
+	}
+	return ids, group.Wait()
 }
 
 // idleShare is what this process takes of one core while it has nothing to do, over a span.
