@@ -12,6 +12,7 @@ import (
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/lifecycle"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
+	"cloudcrowd.dev/cloudcrowd/internal/store/memory"
 )
 
 // A job goes from submission to payout: leases carry payload, grants and an upload token, reports are acknowledged after the commit, the merge is
@@ -313,6 +314,55 @@ func TestFenced(t *testing.T) {
 	r.issue("ada", 1)
 	if b := r.balance("ada").Balance; b != 1000*cloudcrowd.Credit+1 {
 		t.Fatalf("balance %d", b)
+	}
+}
+
+// overtaken is a store in which something happens between reading how far a journal goes and reading it.
+type overtaken struct {
+	*memory.Store
+	then func() // once; nil: nothing
+}
+
+func (o *overtaken) Rows(ctx context.Context, shard int, after int64, each func(store.Row) error) error {
+	if then := o.then; then != nil {
+		o.then = nil
+		then()
+	}
+	return o.Store.Rows(ctx, shard, after, each)
+}
+
+// A server that reads its shard while another takes it over finds more in the journal than there was: that it has lost the shard, and not that the journal is damaged.
+func TestOvertakenWhileReading(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	db := &overtaken{Store: r.store}
+	takeOver := func() {
+		r.fail(nil, nil)
+		r.restart()
+		r.issue("ada", 1)
+	}
+	c := r.cfg
+	c.Store = db
+	slow := New(c)
+	if err := slow.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var refused error
+	slow.post(command{job: "j", decide: func(_ *loop, d *lifecycle.Decider) error {
+		_, err := d.Issue("ada", 1, "admin", "", "")
+		return err
+	}, done: func(err error) { refused = err }})
+	r.fail(&store.InsufficientError{Account: "ada", Job: "j"}, nil)
+	db.then = takeOver
+	if err := slow.Step(t.Context()); !errors.Is(err, store.ErrFenced) || !Moved(refused) {
+		t.Errorf("reading back: %v; who asked was told: %v", err, refused)
+	}
+	db.then = takeOver
+	if err := New(c).Open(t.Context()); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("reading at the start: %v", err)
+	}
+	if b := r.balance("ada").Balance; b != 1000*cloudcrowd.Credit+2 {
+		t.Errorf("balance %d", b)
 	}
 }
 

@@ -39,7 +39,7 @@ func newLoop(ctx context.Context, m *Manager) (*loop, error) {
 		}
 	})
 	if err != nil {
-		return nil, err
+		return nil, l.read(ctx, err)
 	}
 	before, err := l.row(ctx, max(head.SnapshotSeq, head.Seq-feedKeep))
 	if _, damaged := errors.AsType[*store.CorruptError](err); err != nil && !damaged { // what the snapshot holds is not read for its own sake
@@ -105,6 +105,15 @@ func load(ctx context.Context, s store.Shards, shard int, head store.Head, each 
 	return st, nil
 }
 
+// read is the error of reading the shard: that another server has taken it over if one has, since its journal then goes on beyond the head that was read before it, and
+// is not damaged.
+func (l *loop) read(ctx context.Context, err error) error {
+	if owned := l.owned(ctx); errors.Is(owned, store.ErrFenced) {
+		return owned
+	}
+	return err
+}
+
 // reload drops the memory a failed commit touched. The epoch stays: nobody else has taken the shard, or the next commit says so.
 func (l *loop) reload(ctx context.Context) error {
 	heads, err := l.m.cfg.Store.ShardList(ctx)
@@ -121,7 +130,7 @@ func (l *loop) reload(ctx context.Context) error {
 	known := l.project.queued()
 	l.ended = endedTasks{}
 	st, err := load(ctx, l.m.cfg.Store, l.m.cfg.Shard, head, func(st *lifecycle.State, row store.Row, events []lifecycle.Event, out *lifecycle.Out) {
-		if row.Seq > known {
+		if row.Seq > known && row.Seq <= head.Seq { // what comes after was written by another server that has taken over meanwhile
 			l.st = st
 			l.project.add(rowsOf(l.m, st, row.Seq, row.At, out))
 			l.publish(&lifecycle.Decider{Events: events, At: row.At})
@@ -130,7 +139,7 @@ func (l *loop) reload(ctx context.Context) error {
 		l.ended.retire(st, min(row.Seq, l.project.reached()))
 	})
 	if err != nil {
-		return err
+		return l.read(ctx, err)
 	}
 	l.st, l.ahead = st, false
 	l.rebuildHeld()
