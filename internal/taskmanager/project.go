@@ -157,7 +157,11 @@ func (p *projector) run() {
 		snap, closed := p.snap, p.closed
 		p.mu.Unlock()
 		if err := p.write(batch, snap); err != nil {
-			p.m.log.Warn("writing the readable tables; they catch up when this is mended", "err", err)
+			if errors.Is(err, store.ErrFenced) {
+				p.m.log.Debug("the readable tables are left to the server that has taken over the shard", "err", err)
+			} else {
+				p.m.log.Warn("writing the readable tables; they catch up when this is mended", "err", err)
+			}
 			if closed {
 				return
 			}
