@@ -39,6 +39,7 @@ type call struct {
 	here   bool // for the first server alone
 	sent   *int // counts how often it may have reached a server; nil: nobody asks
 	grant  string
+	id     string // names it over all tries; "" for one that changes nothing
 }
 
 func get[T any](ctx context.Context, c *Client, path string, query url.Values) (T, error) {
@@ -68,6 +69,9 @@ func exchange[T any](ctx context.Context, c *Client, k call, in any) (T, error) 
 			k.header = map[string]string{}
 		}
 		k.header["Content-Type"] = "application/json"
+	}
+	if k.method != http.MethodGet {
+		k.id = rand.Text()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, callLimit, errSlow)
 	defer cancel()
@@ -188,6 +192,9 @@ func (c *Client) once(ctx context.Context, server *url.URL, k call) (*http.Respo
 		req.Header.Set(name, value)
 	}
 	req.Header.Set("User-Agent", c.options.UserAgent)
+	if k.id != "" {
+		req.Header.Set("Request-Id", k.id)
+	}
 	switch {
 	case k.grant != "":
 		req.Header.Set("Authorization", "Grant "+k.grant)

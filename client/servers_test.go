@@ -165,6 +165,33 @@ func TestKeyElsewhere(t *testing.T) {
 	}
 }
 
+// All tries of one call carry one name, so that servers know copies of it; the next call has another, also with the same key. What changes nothing has none.
+func TestCallNamed(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var names []string
+	note := func(then http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			names = append(names, r.Header.Get("Request-Id"))
+			mu.Unlock()
+			then(w, r)
+		}
+	}
+	c := crowdClient(t, Options{}, newPeer(t, note(breaks)), newPeer(t, note(says(`{"job":"j0"}`))))
+	for range 2 {
+		if _, err := c.Submit(t.Context(), cloudcrowd.JobSpec{Name: "x"}, "key"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Job(t.Context(), "j0"); err != nil {
+		t.Fatal(err)
+	}
+	if len(names) != 4 || names[0] == "" || names[0] != names[1] || names[2] == names[0] || names[2] == "" || names[3] != "" {
+		t.Errorf("%q", names)
+	}
+}
+
 // What is done by an earlier try whose answer was lost is no error: cancelling a job, and deleting a token. Without an earlier try it is.
 func TestDoneBefore(t *testing.T) {
 	t.Parallel()

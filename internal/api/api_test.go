@@ -173,6 +173,21 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// The name that a client gives its call goes along with it; what is no name does not. The request has a name of the server's own in any case.
+func TestCallNamed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for sent, want := range map[string]string{"Call-1": "Call-1", "": "", "no name": "", strings.Repeat("x", 65): ""} {
+		resp, body := r.do("alice", "POST", "/v1/jobs", `{"spec":{}}`, "Request-Id", sent)
+		if resp.StatusCode != 201 || r.backend.call != want {
+			t.Errorf("%q became %q: %s", sent, r.backend.call, body)
+		}
+		if own := resp.Header.Get("Request-Id"); own == "" || own == sent {
+			t.Errorf("the server calls it %q", own)
+		}
+	}
+}
+
 // The same key has an effect once: jobs, credits, invites, tokens. The key of one account means nothing to another's.
 func TestIdempotency(t *testing.T) {
 	t.Parallel()

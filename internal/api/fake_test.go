@@ -14,6 +14,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/blob"
+	"cloudcrowd.dev/cloudcrowd/internal/callid"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 )
 
@@ -32,6 +33,7 @@ type fakeBackend struct {
 	more      chan struct{} // closed when an event was added
 	cut       int           // feeds are cut after so many events; 0: never
 	fail      error         // answer of Submit, when set
+	call      string        // what it was part of, when last asked to submit
 	status    cloudcrowd.ServerStatus
 }
 
@@ -73,12 +75,13 @@ func (b *fakeBackend) Plan(_ context.Context, _ cloudcrowd.AccountID, s cloudcro
 	return cloudcrowd.Plan{Name: s.Name}, nil
 }
 
-func (b *fakeBackend) Submit(_ context.Context, a cloudcrowd.AccountID, s cloudcrowd.JobSpec, key string) (cloudcrowd.JobID, error) {
+func (b *fakeBackend) Submit(ctx context.Context, a cloudcrowd.AccountID, s cloudcrowd.JobSpec, key string) (cloudcrowd.JobID, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.fail != nil {
 		return "", b.fail
 	}
+	b.call = callid.Of(ctx)
 	if id, ok := b.keys[string(a)+"/"+key]; ok {
 		return id, nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/authz"
+	"cloudcrowd.dev/cloudcrowd/internal/callid"
 )
 
 // Server makes an http.Server with the timeouts that keep slow or silent clients from holding it. TLS may be nil, on loopback.
@@ -42,6 +43,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	id := rand.Text()[:13]
 	ctx := context.WithValue(context.WithValue(r.Context(), requestKey{}, id), addressKey{}, addressOf(r))
+	ctx = callid.With(ctx, r.Header.Get(callid.Header))
 	out := &response{ResponseWriter: w, control: http.NewResponseController(w), stall: h.Limits.Stall, now: h.Now}
 	w = out
 	guardBody(w, r, h.Limits.Stall)
@@ -138,7 +140,7 @@ func (h *Handler) unmatched(w http.ResponseWriter, r *http.Request) {
 // headers set what every answer carries. Other sites may neither read nor frame answers: no CORS header is ever sent.
 func (h *Handler) headers(w http.ResponseWriter, r *http.Request, id string) {
 	head := w.Header()
-	head.Set("Request-Id", id)
+	head.Set(callid.Header, id)
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("X-Frame-Options", "DENY")
 	head.Set("Content-Security-Policy", "default-src 'none'; sandbox; frame-ancestors 'none'")

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/callid"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 	"cloudcrowd.dev/cloudcrowd/internal/verify"
@@ -23,24 +24,33 @@ import (
 type method[I, O any] struct {
 	name string
 	do   func(ctx context.Context, m *taskmanager.Manager, in I) (O, error)
+	once bool // copies of one call must agree, see perform
 }
 
 // methods are all of them, for calls from other servers.
-var methods = map[string]func(ctx context.Context, m *taskmanager.Manager, body []byte) ([]byte, error){}
+var methods = map[string]func(ctx context.Context, n *Node, m *taskmanager.Manager, body []byte) ([]byte, error){}
 
 func register[I, O any](name string, do func(ctx context.Context, m *taskmanager.Manager, in I) (O, error)) method[I, O] {
-	methods[name] = func(ctx context.Context, m *taskmanager.Manager, body []byte) ([]byte, error) {
+	return method[I, O]{name: name, do: do}.known()
+}
+
+func registerOnce[I, O any](name string, do func(ctx context.Context, m *taskmanager.Manager, in I) (O, error)) method[I, O] {
+	return method[I, O]{name: name, do: do, once: true}.known()
+}
+
+func (x method[I, O]) known() method[I, O] {
+	methods[x.name] = func(ctx context.Context, n *Node, m *taskmanager.Manager, body []byte) ([]byte, error) {
 		var in I
 		if err := json.Unmarshal(body, &in); err != nil {
 			return nil, err
 		}
-		out, err := do(ctx, m, in)
+		out, err := x.perform(ctx, n, m, in)
 		if err != nil {
 			return nil, err
 		}
 		return json.Marshal(out)
 	}
-	return method[I, O]{name, do}
+	return x
 }
 
 // none is what a method without arguments or without an answer takes or gives.
@@ -88,10 +98,10 @@ var (
 	plan = register("plan", func(ctx context.Context, m *taskmanager.Manager, in byAccount) (cloudcrowd.Plan, error) {
 		return m.Plan(ctx, in.Account, in.Spec)
 	})
-	submit = register("submit", func(ctx context.Context, m *taskmanager.Manager, in byAccount) (cloudcrowd.JobID, error) {
+	submit = registerOnce("submit", func(ctx context.Context, m *taskmanager.Manager, in byAccount) (cloudcrowd.JobID, error) {
 		return m.Submit(ctx, in.Account, in.Spec, in.Key)
 	})
-	cancel = register("cancel", func(ctx context.Context, m *taskmanager.Manager, in cancelling) (none, error) {
+	cancel = registerOnce("cancel", func(ctx context.Context, m *taskmanager.Manager, in cancelling) (none, error) {
 		return none{}, m.Cancel(ctx, in.Job, in.By, in.Reason)
 	})
 	job = register("job", func(ctx context.Context, m *taskmanager.Manager, in cloudcrowd.JobID) (cloudcrowd.Job, error) {
@@ -129,7 +139,7 @@ var (
 	revoke = register("revoke", func(ctx context.Context, m *taskmanager.Manager, in revoking) (none, error) {
 		return none{}, m.RevokeWorker(ctx, in.Worker, in.Revoked)
 	})
-	issue = register("issue", func(ctx context.Context, m *taskmanager.Manager, in issuing) (cloudcrowd.Transfer, error) {
+	issue = registerOnce("issue", func(ctx context.Context, m *taskmanager.Manager, in issuing) (cloudcrowd.Transfer, error) {
 		return m.Issue(ctx, in.To, in.Amount, in.By, in.Note, in.Key)
 	})
 	written  = register("written", func(ctx context.Context, m *taskmanager.Manager, _ none) (none, error) { return none{}, m.Written(ctx) })
@@ -153,12 +163,12 @@ func (n *Node) answer(shard int, m *taskmanager.Manager) (subs []*hearing, err e
 		}
 		err = errors.Join(err, e)
 	}
-	add(n.cfg.Bus.serve("shard."+name, func(method string, body []byte) ([]byte, error) {
+	add(n.cfg.Bus.serve("shard."+name, func(call, method string, body []byte) ([]byte, error) {
 		do := methods[method]
 		if do == nil {
 			return nil, cloudcrowd.Errorf(cloudcrowd.Internal, "this server knows no method %q; is it of another version?", method)
 		}
-		return do(context.Background(), m, body) // it ends with the task manager at the latest
+		return do(callid.With(context.Background(), call), n, m, body) // it ends with the task manager at the latest
 	}))
 	add(n.cfg.Bus.subscribe("up."+name, func(msg *nats.Msg) { n.crowd.heardUp(m, msg) }))
 	add(n.cfg.Bus.subscribe("shares."+name, func(msg *nats.Msg) { heardShares(m, msg) }))
@@ -178,6 +188,9 @@ func (x method[I, O]) on(ctx context.Context, n *Node, shard int, in I) (out O, 
 
 // try is on; again says that the answer is to a repetition, and that what was asked for may have been done before it.
 func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O, again bool, err error) {
+	if x.once && callid.Of(ctx) == "" {
+		ctx = callid.With(ctx, callid.New())
+	}
 	var body []byte
 	var since time.Time // nobody does it
 	var away absence
@@ -189,7 +202,7 @@ func (x method[I, O]) try(ctx context.Context, n *Node, shard int, in I) (out O,
 		began := time.Now()
 		switch {
 		case m != nil:
-			if out, err = x.do(ctx, m, in); !taskmanager.Moved(err) || n.cfg.Alone {
+			if out, err = x.perform(ctx, n, m, in); !taskmanager.Moved(err) || n.cfg.Alone {
 				return out, again, err
 			}
 		case failure != nil:

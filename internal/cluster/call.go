@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"cloudcrowd.dev/cloudcrowd"
+	"cloudcrowd.dev/cloudcrowd/internal/callid"
 	"cloudcrowd.dev/cloudcrowd/internal/taskmanager"
 )
 
@@ -25,6 +26,7 @@ import (
 // Headers of a message.
 const (
 	headMethod = "M"
+	headCall   = "C" // names what is asked for over all tries, see callid
 	headPart   = "P" // number of the part and how many there are: "1/3"
 	headError  = "E" // JSON of problem, in place of an answer
 	headBusy   = "B" // no answer yet, and somebody works on it
@@ -154,6 +156,9 @@ func (b *Bus) requestOf(ctx context.Context, server, via, subject, method string
 	reply, answers, done := b.calls.expect(maxAnswer / maxMessage)
 	defer done()
 	ask := &nats.Msg{Subject: b.prefix + subject, Reply: reply, Header: nats.Header{headMethod: {method}}}
+	if call := callid.Of(ctx); call != "" {
+		ask.Header[headCall] = []string{call}
+	}
 	if server != "" {
 		ask = b.addressed(ask, server, via)
 	}
@@ -240,8 +245,8 @@ func (a *assembly) bytes() []byte {
 	return bytes.Join(a.parts, nil)
 }
 
-// handler answers requests; it is run in a goroutine of its own.
-type handler func(method string, body []byte) ([]byte, error)
+// handler answers requests, with the name of the call they belong to, "" if it has none; it is run in a goroutine of its own.
+type handler func(call, method string, body []byte) ([]byte, error)
 
 // serve answers requests to a subject until the subscription ends.
 func (b *Bus) serve(subject string, do handler) (*hearing, error) {
@@ -277,7 +282,7 @@ func (b *Bus) serve(subject string, do handler) (*hearing, error) {
 			done := make(chan struct{})
 			defer close(done)
 			go b.sayBusy(m.Reply, done)
-			out, err := do(m.Header.Get(headMethod), a.bytes())
+			out, err := do(m.Header.Get(headCall), m.Header.Get(headMethod), a.bytes())
 			if err != nil {
 				b.refuse(m.Reply, err)
 			} else if err := b.answer(m.Reply, out); err != nil {

@@ -448,7 +448,7 @@ func TestCalls(t *testing.T) {
 	a := open("a")
 	b := open("b", a.Address())
 	r.until("the servers have met", func() bool { return routes(a) > 0 && routes(b) > 0 })
-	_, err := b.serve("shard.0", func(method string, body []byte) ([]byte, error) {
+	_, err := b.serve("shard.0", func(_, method string, body []byte) ([]byte, error) {
 		switch method {
 		case "echo":
 			return body, nil
@@ -523,7 +523,7 @@ func TestMeet(t *testing.T) {
 	a, b, c := open("a"), open("b"), open("c")
 	reaches := func(from, to *Bus, subject string) {
 		t.Helper()
-		if _, err := to.serve(subject, func(string, []byte) ([]byte, error) { return []byte("here"), nil }); err != nil {
+		if _, err := to.serve(subject, func(string, string, []byte) ([]byte, error) { return []byte("here"), nil }); err != nil {
 			t.Fatal(err)
 		}
 		r.until("one reaches the other", func() bool {

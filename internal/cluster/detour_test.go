@@ -83,7 +83,7 @@ func TestDetour(t *testing.T) {
 	r.join("w", 2, a)
 	all := r.watch(a, "", "")
 	for _, s := range []*host{a, b, c} {
-		if _, err := s.bus.serve("echo."+s.cfg.ID, func(_ string, body []byte) ([]byte, error) { return body, nil }); err != nil {
+		if _, err := s.bus.serve("echo."+s.cfg.ID, func(_, _ string, body []byte) ([]byte, error) { return body, nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

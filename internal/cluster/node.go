@@ -48,15 +48,16 @@ type Node struct {
 	log   *slog.Logger
 	crowd *Crowd
 
-	renewed atomic.Int64 // when the lease was last renewed, as time since began
-	term    atomic.Int64 // counts the times the lease had run out; a task manager of an earlier one owns nothing
-	began   time.Time
-	started cloudcrowd.Time
-	streams streams
-	poke    chan struct{}
-	cancel  context.CancelFunc
-	done    chan struct{}
-	fatal   chan error // why this server cannot go on
+	renewed  atomic.Int64 // when the lease was last renewed, as time since began
+	term     atomic.Int64 // counts the times the lease had run out; a task manager of an earlier one owns nothing
+	began    time.Time
+	started  cloudcrowd.Time
+	streams  streams
+	refusals refusals
+	poke     chan struct{}
+	cancel   context.CancelFunc
+	done     chan struct{}
+	fatal    chan error // why this server cannot go on
 
 	mu       sync.Mutex
 	shards   []*held
