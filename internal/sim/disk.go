@@ -149,10 +149,22 @@ func (h *handle) Release(ctx context.Context, shard int, epoch int64) error {
 	return err
 }
 
-// ShardList implements store.Shards.
+// ShardList implements store.Shards. Others go on while the answer is on its way.
 func (h *handle) ShardList(ctx context.Context) (map[int]store.Head, error) {
-	h.s.sleep(time.Millisecond + h.s.w.latency()/4)
-	return h.Store.ShardList(ctx)
+	way := time.Millisecond + h.s.w.latency()/4
+	h.s.sleep(way / 2)
+	heads, err := h.Store.ShardList(ctx)
+	h.s.sleep(way / 2)
+	return heads, err
+}
+
+// Rows implements store.Shards.
+func (h *handle) Rows(ctx context.Context, shard int, after int64, each func(store.Row) error) error {
+	err := h.Store.Rows(ctx, shard, after, each)
+	if _, corrupt := errors.AsType[*store.CorruptError](err); corrupt && h.s.w.disk.shards[shard].flipped {
+		h.s.damaged = true
+	}
+	return err
 }
 
 // Commit implements store.Shards.

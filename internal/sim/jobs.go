@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,9 +111,12 @@ func (w *world) ask(shard func() int, job cloudcrowd.JobID, decide func(*lifecyc
 	})
 }
 
-// final reports whether an answer stands. Anything else is tried again.
-func (w *world) final(err error, what string, id any) bool {
+// final reports whether an answer stands. Anything else is tried again; it must be one that says so, or a refusal that the request deserves.
+func (w *world) final(err error, what string, id any, deserved ...cloudcrowd.Code) bool {
 	w.tracef("%s %v: %v", what, id, err)
+	if code := cloudcrowd.CodeOf(err); err != nil && code != cloudcrowd.Unavailable && !slices.Contains(deserved, code) {
+		w.fail(fmt.Errorf("%s %v was answered with %q: %w", what, id, code, err))
+	}
 	return err == nil
 }
 
@@ -146,7 +150,7 @@ func (w *world) submit(j *job) {
 		}
 		return err
 	}, func(err error) bool {
-		if !w.final(err, "submit", j.id) {
+		if !w.final(err, "submit", j.id, cloudcrowd.InsufficientCredits) {
 			j.refused = cloudcrowd.CodeOf(err) == cloudcrowd.InsufficientCredits && j.account == "poor"
 			return j.refused
 		}
@@ -163,7 +167,7 @@ func (w *world) cancel(j *job) {
 		if code := cloudcrowd.CodeOf(err); err != nil && code != cloudcrowd.Conflict && code != cloudcrowd.NotFound { // those two: it had ended before
 			return w.final(err, "cancel", j.id)
 		}
-		w.final(err, "cancel", j.id)
+		w.final(err, "cancel", j.id, cloudcrowd.Conflict, cloudcrowd.NotFound)
 		w.promise(w.book.cancelled(j.id))
 		return true
 	})

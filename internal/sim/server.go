@@ -48,6 +48,7 @@ type server struct {
 	due     bool  // asked for another step
 	leaving bool  // it is to give its shard away
 	alone   bool  // its end is no end of its process
+	damaged bool  // it has read a bit that had flipped
 	epoch   int64 // 0 before it has the shard
 	err     error // why it ended
 }
@@ -227,7 +228,7 @@ func (w *world) died(s *server) {
 	switch {
 	case s.err == nil:
 	case errors.As(s.err, &corrupt):
-		if !w.disk.shards[s.shard].flipped {
+		if !w.disk.shards[s.shard].flipped && !s.damaged {
 			w.fail(s.err)
 		}
 		s.alone = true // a damaged shard stops nobody else

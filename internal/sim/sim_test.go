@@ -124,7 +124,7 @@ func TestFound(t *testing.T) {
 	for _, f := range []struct {
 		profile string
 		seed    uint64
-	}{{"servers", 11250}, {"servers", 80073}} {
+	}{{"servers", 11250}, {"servers", 80073}, {"crashy", 8}, {"servers", 21}} {
 		one(t, f.seed, f.profile)
 	}
 }
