@@ -118,7 +118,7 @@ func TestServers(t *testing.T) {
 }
 
 // Seeds that found something keep finding it gone: a node of a merge tree was accepted alone and found wrong later, and the nodes above it stayed as they were; a task that
-// was done and done anew in one row was taken for settled twice by the audit.
+// was done and done anew in one row was taken for settled twice by the audit; clients of a shard that was taken over at the wrong moment were told of epochs (two).
 func TestFound(t *testing.T) {
 	t.Parallel()
 	for _, f := range []struct {
