@@ -20,8 +20,9 @@ real core and loop in one or several servers, over a store, a bus and a crowd
 that fail as the profile says. After every commit it holds what CloudCrowd
 promises: no accepted job lost, nothing paid twice, nothing acknowledged that
 is not in the journal, and more (docs/testing.md). Prints events per second,
-the faults it injected, and each failing seed with the command that repeats
-it: the same seed does the same again. Ends with status 8 if a seed failed.
+the faults it injected, a hash of all that happened (the same seeds have the
+same), and each failing seed with the command that repeats it, the first one
+with the end of its trace. Ends with status 8 if a seed failed.
 
 Profiles: calm, where nothing goes wrong; stormy, a bad network and workers
 that come and go; hostile, workers that lie, collude and grab; crashy, servers

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -24,6 +25,7 @@ type platformSim struct {
 	workers  int
 	parallel int
 	trace    string
+	told     bool // the trace of a seed was written, or its end shown: the first one is enough
 }
 
 // simPlatform is sim --seeds.
@@ -38,6 +40,9 @@ func (a *app) simPlatform() simMode {
 	return simMode{flag: "seeds", flags: f, run: func(ctx context.Context, _ []string) error { return s.run(ctx) }}
 }
 
+// maxSimWorkers bounds what one run may take of this machine's memory.
+const maxSimWorkers = 10_000
+
 // simResult is the last line of --json.
 type simResult struct {
 	Seeds    int                 `json:"seeds"`
@@ -49,7 +54,8 @@ type simResult struct {
 	Compared int64               `json:"late_compared"`
 	Wrong    int64               `json:"wrong_accepted"`
 	Rate     float64             `json:"events_per_s"`
-	Speedup  float64             `json:"speedup"` // virtual over real time
+	Speedup  float64             `json:"speedup"`    // virtual over real time
+	Trace    string              `json:"trace_hash"` // the same seeds have the same
 	Failures []simFailure        `json:"failures"`
 	virtual  float64
 	seconds  float64
@@ -60,11 +66,19 @@ type simFailure struct {
 	Profile   string `json:"profile"`
 	Error     string `json:"error"`
 	Reproduce string `json:"reproduce,omitempty"`
+	// Trace is how the trace of the first failing seed ends, which is where it fails.
+	Trace []string `json:"trace,omitempty"`
 }
+
+// traceEnd is how many lines of a failing seed's trace are shown.
+const traceEnd = 30
 
 func (s *platformSim) run(ctx context.Context) error {
 	from, to, err := seedRange(s.seeds)
 	if err != nil {
+		return err
+	}
+	if err := writable("--trace", s.trace); err != nil {
 		return err
 	}
 	names := []string{s.profile}
@@ -79,6 +93,9 @@ func (s *platformSim) run(ctx context.Context) error {
 		}
 		if s.workers != 0 && s.workers < sim.FewestWorkers {
 			return cloudcrowd.Fieldf("--workers", "a crowd has at least %d workers", sim.FewestWorkers)
+		}
+		if s.workers > maxSimWorkers {
+			return cloudcrowd.Fieldf("--workers", "a crowd has at most %d workers", maxSimWorkers)
 		}
 		if s.campaign(ctx, p.Crowd(s.workers), from, to, &result); ctx.Err() != nil {
 			break // what was run is reported all the same
@@ -112,6 +129,7 @@ func (s *platformSim) campaign(ctx context.Context, p sim.Profile, from, to uint
 	result.Copies += sum.Copies
 	result.Compared += sum.Compared
 	result.Wrong += sum.Wrong
+	result.Trace = sim.MixTraces(result.Trace, sum.Trace)
 	result.virtual += sum.Virtual
 	result.seconds += sum.Seconds
 	for kind, n := range sum.ByKind {
@@ -124,30 +142,70 @@ func (s *platformSim) campaign(ctx context.Context, p sim.Profile, from, to uint
 			if s.workers != 0 {
 				failure.Reproduce += fmt.Sprintf(" --workers %d", s.workers)
 			}
+			if !s.told {
+				failure.Trace = s.tell(p, f.Seed)
+			}
 		}
 		result.Failures = append(result.Failures, failure)
 	}
 	s.app.printf("%s: %s, %d events (%.0f/s), %.0f times real time, %s\n", p.Name, plural(int64(sum.Seeds), "seed"), sum.Events, sum.Rate, sum.Speedup, plural(int64(len(sum.Failures)), "failure"))
-	if s.trace != "" && (from == to || len(sum.Failures) > 0) {
-		seed := from
-		if len(sum.Failures) > 0 && sum.Failures[0].Seed != 0 {
-			seed = sum.Failures[0].Seed
-		}
-		s.writeTrace(p, seed)
+	if from == to && s.trace != "" && !s.told {
+		s.tell(p, from)
 	}
 }
 
-// writeTrace runs a seed once more and writes down what happens: it is the same again.
-func (s *platformSim) writeTrace(p sim.Profile, seed uint64) {
-	f, err := os.Create(s.trace)
-	if err != nil {
-		s.app.notef("the trace could not be written: %v\n", err)
-		return
+// tell runs a seed once more, writes what happens to the file that was asked for, and returns the last lines: it is the same again.
+func (s *platformSim) tell(p sim.Profile, seed uint64) []string {
+	s.told = true
+	end := &lastLines{most: traceEnd}
+	var w io.Writer = end
+	if s.trace != "" {
+		f, err := os.Create(s.trace)
+		if err != nil {
+			s.app.notef("the trace could not be written: %v\n", err)
+		} else {
+			defer f.Close()
+			defer s.app.notef("what happened with seed %d is in %s\n", seed, s.trace)
+			w = io.MultiWriter(f, end)
+		}
 	}
-	defer f.Close()
-	_, _ = sim.Run(seed, p, sim.Options{Trace: f}) // its error is known, and the trace's last line
-	s.trace = ""                                   // the first one is enough
-	s.app.notef("what happened with seed %d is in %s\n", seed, f.Name())
+	// The error of a seed that fails is known, and the trace's last line; a panic ends the trace where it is.
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = sim.Run(seed, p, sim.Options{Trace: w})
+	}()
+	return end.lines
+}
+
+// lastLines keeps the last lines of what is written, each by one call.
+type lastLines struct {
+	lines []string
+	most  int
+}
+
+// Write implements io.Writer.
+func (l *lastLines) Write(b []byte) (int, error) {
+	if len(l.lines) == l.most {
+		l.lines = l.lines[1:]
+	}
+	l.lines = append(l.lines, strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}
+
+// writable reports whether a file can be made under a name, before work of hours goes into what is to be in it. A file that is there is left as it is.
+func writable(flag, name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := os.Lstat(name)
+	f, openErr := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o666)
+	if openErr != nil {
+		return cloudcrowd.Fieldf(flag, "%v", openErr)
+	}
+	if openErr = f.Close(); openErr == nil && err != nil {
+		openErr = os.Remove(name)
+	}
+	return openErr
 }
 
 func (s *platformSim) report(r simResult) error {
@@ -164,6 +222,12 @@ func (s *platformSim) report(r simResult) error {
 	}
 	for _, f := range r.Failures {
 		s.app.printf("%s %s\n", s.app.ink.state("failed"), f.Error)
+		if len(f.Trace) > 0 {
+			s.app.printf("  its trace ends so:\n")
+		}
+		for _, line := range f.Trace {
+			s.app.printf("    %s\n", line)
+		}
 		if f.Reproduce != "" {
 			s.app.printf("  again: %s\n", f.Reproduce)
 		}
@@ -173,7 +237,7 @@ func (s *platformSim) report(r simResult) error {
 		kinds = append(kinds, fmt.Sprintf("%s: %d", kind, n))
 	}
 	slices.Sort(kinds)
-	s.app.facts("seeds", strconv.Itoa(r.Seeds), "events", fmt.Sprintf("%d, %.0f/s", r.Events, r.Rate), "speed", fmt.Sprintf("%.0f times real time", r.Speedup),
+	s.app.facts("seeds", strconv.Itoa(r.Seeds), "events", fmt.Sprintf("%d, %.0f/s", r.Events, r.Rate), "speed", fmt.Sprintf("%.0f times real time", r.Speedup), "trace", r.Trace+" (hash: the same seeds have the same)",
 		"results", fmt.Sprintf("%d of %d accepted ones wrong", r.Wrong, r.Tasks), "second copies", fmt.Sprintf("%d; %d results of the other copy came after all", r.Copies, r.Compared), "faults", strings.Join(append([]string{strconv.FormatInt(r.Faults, 10)}, kinds...), "\n"))
 	return err
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -32,7 +33,8 @@ type Summary struct {
 	Virtual  float64         `json:"virtual_seconds"`
 	Seconds  float64         `json:"seconds"` // real
 	Rate     float64         `json:"events_per_s"`
-	Speedup  float64         `json:"speedup"` // virtual over real time
+	Speedup  float64         `json:"speedup"`    // virtual over real time
+	Trace    string          `json:"trace_hash"` // of everything that happened: of one seed its own, of several all of theirs together, in whatever order they ran
 	Failures []Failure       `json:"failures"`
 }
 
@@ -104,6 +106,7 @@ func (s *Summary) add(r Report, seed uint64, err error) {
 	s.Compared += r.Compared
 	s.Wrong += r.Wrong
 	s.Virtual += r.Virtual
+	s.Trace = MixTraces(s.Trace, r.Trace)
 	for kind, n := range r.Faults {
 		s.ByKind[kind] += n
 		s.Faults += n
@@ -111,4 +114,17 @@ func (s *Summary) add(r Report, seed uint64, err error) {
 	if err != nil {
 		s.Failures = append(s.Failures, Failure{seed, err.Error()})
 	}
+}
+
+// MixTraces puts two hashes of traces together; their order does not matter, and an empty one is nothing.
+func MixTraces(a, b string) string {
+	x, _ := hex.DecodeString(a)
+	y, _ := hex.DecodeString(b)
+	if len(x) < len(y) {
+		x, y = y, x
+	}
+	for i := range y {
+		x[i] ^= y[i]
+	}
+	return hex.EncodeToString(x)
 }

@@ -58,6 +58,17 @@ func TestCampaign(t *testing.T) {
 	t.Parallel()
 	calls := 0
 	s := Campaign{Profile: Profiles["calm"], From: 3, To: 5, Parallel: 2, Progress: func(Summary) { calls++ }}.Run(t.Context())
+	mixed := ""
+	for _, seed := range []uint64{5, 3, 4} {
+		r, err := Run(seed, Profiles["calm"], Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mixed = MixTraces(mixed, r.Trace)
+	}
+	if s.Trace != mixed || len(s.Trace) != 32 {
+		t.Errorf("the trace's hash is %q, and %q of its seeds one by one", s.Trace, mixed)
+	}
 	if s.Seeds != 3 || calls != 3 || s.Events == 0 || s.Virtual <= 0 || len(s.Failures) > 0 {
 		t.Errorf("%d calls, %+v", calls, s)
 	}
