@@ -235,8 +235,11 @@ func (a *app) benchDispatchCommand() *cobra.Command {
 		if err := checkStoreArguments(c, b.Database); err != nil {
 			return err
 		}
-		if b.Tasks < 1 || b.Workers < 1 {
-			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--tasks and --workers must be at least 1")
+		if b.Tasks < 1 || b.Workers < 1 || b.Slots < 1 || b.Samples < 1 || b.Replicas < 1 {
+			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--tasks, --workers, --slots, --samples and --replicas must be at least 1")
+		}
+		if b.Replicas > b.Workers {
+			return cloudcrowd.Fieldf("--replicas", "%d replicas of a task need as many workers, found %d", b.Replicas, b.Workers)
 		}
 		if b.DataDir == "" {
 			dir, remove, err := temporaryFolder()
