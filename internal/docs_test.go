@@ -2,6 +2,8 @@ package internal_test
 
 import (
 	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path"
 	"path/filepath"
@@ -95,6 +97,55 @@ func TestDocsNameWhatExists(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+var testName = regexp.MustCompile(`\b((?:Test|Fuzz)[A-Z][A-Za-z0-9]+)(…?)`)
+
+// Every test that a page names as its witness is there, and every fuzz test is in the table of testing.md.
+func TestDocsNameTests(t *testing.T) {
+	t.Parallel()
+	tests, fuzz := map[string]bool{}, map[string]bool{}
+	err := filepath.WalkDir("..", func(name string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil {
+				if tests[f.Name.Name] = true; strings.HasPrefix(f.Name.Name, "Fuzz") {
+					fuzz[f.Name.Name] = true
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal("no docs", err)
+	}
+	for _, page := range append(pages, "../README.md", "../CHANGELOG.md") {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range testName.FindAllStringSubmatch(string(b), -1) {
+			if m[2] == "" && !tests[m[1]] {
+				t.Errorf("%s names %s, which is not there", page, m[1])
+			}
+			if path.Base(page) == "testing.md" {
+				delete(fuzz, m[1])
+			}
+		}
+	}
+	for name := range fuzz {
+		t.Errorf("docs/testing.md does not name %s", name)
 	}
 }
 
