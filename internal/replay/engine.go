@@ -141,8 +141,11 @@ func (e *engine) run(ctx context.Context) error {
 			return cloudcrowd.Errorf(cloudcrowd.Internal, "at %.3f s nothing happens any more and %d tasks are left", e.now, e.left)
 		}
 		if next > 1e10 {
-			return cloudcrowd.Errorf(cloudcrowd.Invalid, "after 300 years %d tasks are left: workers leave before they finish one", e.left).
-				WithHint("let them stay longer")
+			if e.mode.Up > 0 {
+				return cloudcrowd.Errorf(cloudcrowd.Invalid, "after 300 years %d tasks are left: workers leave before they finish one", e.left).
+					WithHint("let them stay longer")
+			}
+			return cloudcrowd.Errorf(cloudcrowd.Invalid, "after 300 years %d tasks are left: there is too much work for so few workers", e.left)
 		}
 		e.now = math.Max(next, e.now)
 		e.settle()

@@ -51,6 +51,20 @@ func TestOrders(t *testing.T) {
 	}
 }
 
+// What would take centuries is given up, and the reason is the right one.
+func TestCenturies(t *testing.T) {
+	t.Parallel()
+	long := &wfformat.Workflow{Tasks: make([]wfformat.Task, 12)}
+	for i := range long.Tasks {
+		long.Tasks[i] = wfformat.Task{ID: string(rune('a' + i)), Seconds: wfformat.MaxSeconds}
+	}
+	crowd := replay.Crowd{Workers: 1, Slots: 1, Sigma: 0, Bandwidth: 1e6, Seed: 1}
+	_, err := replay.Run(t.Context(), long, crowd, planned, nil)
+	if cloudcrowd.CodeOf(err) != cloudcrowd.Invalid || !strings.Contains(err.Error(), "too much work for so few workers") {
+		t.Errorf("%v", err)
+	}
+}
+
 // With everything known, the replay goes exactly as planned: one plan is enough.
 func TestAsPlanned(t *testing.T) {
 	t.Parallel()

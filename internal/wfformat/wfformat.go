@@ -21,6 +21,9 @@ import (
 // MaxBytes bounds a file, unpacked.
 const MaxBytes = 256 << 20
 
+// MaxSeconds bounds the runtime of one task: some 31 years.
+const MaxSeconds = 1e9
+
 // Workflow is one execution. Tasks stand in an order in which every task comes after its parents, otherwise as in the file.
 type Workflow struct {
 	Name     string
@@ -254,8 +257,8 @@ func (b *builder) task(i int, t taskDocument) error {
 	if runtime == nil {
 		return cloudcrowd.Fieldf(field+".runtimeInSeconds", "task %q has no runtime", t.ID)
 	}
-	if *runtime < 0 || math.IsNaN(*runtime) || math.IsInf(*runtime, 0) {
-		return cloudcrowd.Fieldf(field+".runtimeInSeconds", "the runtime of task %q must be a number of seconds from 0, found %v", t.ID, *runtime)
+	if !(*runtime >= 0 && *runtime <= MaxSeconds) {
+		return cloudcrowd.Fieldf(field+".runtimeInSeconds", "the runtime of task %q must be a number of seconds from 0 to %g, found %v", t.ID, float64(MaxSeconds), *runtime)
 	}
 	cores := first(t.Cores, t.OldCores)
 	if cores < 0 || math.IsNaN(cores) {
