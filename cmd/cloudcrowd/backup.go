@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
@@ -79,6 +81,12 @@ func (a *app) backupCommand() *cobra.Command {
 	c := backupPage.command(0, 0, func(ctx context.Context, _ []string) error {
 		if out == "" {
 			return cloudcrowd.Fieldf("--out", "must name a folder, or a file that ends in .tar.zst")
+		}
+		switch filepath.Ext(out) {
+		case ".tar", ".tgz", ".gz", ".xz", ".bz2", ".zip", ".zst":
+			if !strings.HasSuffix(out, ".tar.zst") {
+				return cloudcrowd.Fieldf("--out", "an archive ends in .tar.zst, found %q", filepath.Base(out)).WithHint("a folder's name ends otherwise")
+			}
 		}
 		if err := isFolder("--data", dir); err != nil {
 			return err
