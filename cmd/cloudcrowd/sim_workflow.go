@@ -53,6 +53,9 @@ func (a *app) simWorkflow() simMode {
 	f.StringVar(&o.replay, "replay", "", "recompute the decisions recorded in `FILE` and compare")
 	return simMode{flag: "workflow", takes: true, flags: f, run: func(ctx context.Context, args []string) error {
 		o.files = append(o.files, args...)
+		if f.Changed("error") && o.runtimes == "exact" {
+			return cloudcrowd.Fieldf("--error", "exact runtimes have none; it goes with --runtimes learned")
+		}
 		if err := o.check(); err != nil {
 			return err
 		}
