@@ -21,6 +21,19 @@ func TestSyncFails(t *testing.T) {
 		commitUntilSyncFails(t, dir)
 		return
 	}
+	strace := needStrace(t)
+	dir := t.TempDir()
+	child := exec.CommandContext(t.Context(), strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=40", os.Args[0], "-test.run=^TestSyncFails$", "-test.count=1", "-test.v")
+	child.Env = append(os.Environ(), failing+"="+dir)
+	out, err := child.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "acknowledged") {
+		t.Fatalf("the child: %v\n%s", err, out)
+	}
+}
+
+// needStrace returns where strace is; a test without it is skipped.
+func needStrace(t *testing.T) string {
+	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err == nil {
 		err = exec.CommandContext(t.Context(), strace, "-f", "-e", "trace=fsync", "true").Run()
@@ -29,15 +42,9 @@ func TestSyncFails(t *testing.T) {
 		if os.Getenv("CLOUDCROWD_REQUIRE_ALL") == "1" {
 			t.Fatalf("strace is needed: %v", err)
 		}
-		t.Skipf("SKIPPED: strace is needed to make the disk fail: %v", err)
+		t.Skipf("SKIPPED: strace is needed to see or change what is asked of the disk: %v", err)
 	}
-	dir := t.TempDir()
-	child := exec.CommandContext(t.Context(), strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO:when=40", os.Args[0], "-test.run=^TestSyncFails$", "-test.count=1", "-test.v")
-	child.Env = append(os.Environ(), failing+"="+dir)
-	out, err := child.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "acknowledged") {
-		t.Fatalf("the child: %v\n%s", err, out)
-	}
+	return strace
 }
 
 func commitUntilSyncFails(t *testing.T, dir string) {
