@@ -50,10 +50,11 @@ func (s *fastaScanner) feed(chunk []byte) error {
 		if n >= 0 {
 			text = chunk[:n+1]
 		}
+		if s.state == sequenceLine && s.records == 0 && len(bytes.TrimSpace(text)) > 0 {
+			return s.headless(bytes.TrimSpace(text)[0])
+		}
 		if s.state == sequenceLine && s.overlap > 0 {
 			s.sequence(text)
-		} else if s.state == sequenceLine && s.records == 0 && len(bytes.TrimSpace(text)) > 0 {
-			return s.headless(bytes.TrimSpace(text)[0])
 		}
 		s.offset += int64(len(text))
 		if n >= 0 {
