@@ -28,7 +28,7 @@ type scanner interface {
 // maxBytes bounds the uncompressed size (0: no bound); more is TooLarge. Input that is not what the split says is Invalid, with
 // the line number. Errors of r and w come back as they are.
 func BuildIndex(split *cloudcrowd.Split, r io.Reader, w io.Writer, maxBytes int64) (*Index, error) {
-	return build(split, r, w, maxBytes, limits{spacing: markSpacing, marks: MaxMarks})
+	return build(split, r, w, maxBytes, limits{spacing: markSpacing, marks: MaxMarks, places: MaxPlaces})
 }
 
 func build(split *cloudcrowd.Split, r io.Reader, w io.Writer, maxBytes int64, l limits) (*Index, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -78,6 +79,7 @@ func TestMalformedInputs(t *testing.T) {
 		{"junk after gzip", cloudcrowd.Split{Kind: "lines"}, gzipped(t, "a\n") + "junk junk junk", cloudcrowd.Invalid, `input "d": its compressed bytes are damaged or cut short: gzip: invalid header`},
 		{"no fasta", cloudcrowd.Split{Kind: "fasta"}, "\nACGT\n", cloudcrowd.Invalid, `input "d", line 2: a FASTA file starts with '>', this one with 'A'`},
 		{"indented", cloudcrowd.Split{Kind: "fasta"}, "  ACGT\n", cloudcrowd.Invalid, `input "d", line 1: a FASTA file starts with '>', this one with 'A'`},
+		{"indented, overlap", cloudcrowd.Split{Kind: "fasta", Overlap: 1}, " 0\n>", cloudcrowd.Invalid, `input "d", line 1: a FASTA file starts with '>', this one with '0'`},
 		{"blank fasta", cloudcrowd.Split{Kind: "fasta", Overlap: 3}, "\n\n", cloudcrowd.Invalid, `input "d": it holds no records`},
 		{"no bases", cloudcrowd.Split{Kind: "fasta", Overlap: 3}, ">a\n>b\n", cloudcrowd.Invalid, `input "d": its records hold no bases`},
 		{"fastq start", cloudcrowd.Split{Kind: "fastq"}, "@a\nAC\n+\nII\nACGT\n", cloudcrowd.Invalid, `input "d", line 5: a FASTQ record starts with '@', this line with 'A'`},
@@ -90,7 +92,7 @@ func TestMalformedInputs(t *testing.T) {
 		{"ndjson last", cloudcrowd.Split{Kind: "ndjson"}, "{}\n{", cloudcrowd.Invalid, `input "d", line 2: not JSON: "{"`},
 		{"csv quote", cloudcrowd.Split{Kind: "csv"}, "a,b\n1,2\n3,\"4\n5,6\n", cloudcrowd.Invalid, `input "d", line 3: a quote is opened and never closed`},
 		{"csv header", cloudcrowd.Split{Kind: "csv"}, "a,b\n", cloudcrowd.Invalid, `input "d": it holds a header and no records; header: false if the first line is data`},
-		{"size", cloudcrowd.Split{Kind: "lines", Size: 1}, many, cloudcrowd.Invalid, `split.size: 1 lines a task cut input "d", which has 16389, in more than 16384 places`},
+		{"size", cloudcrowd.Split{Kind: "fasta", Overlap: 3, Size: 1}, ">a\n" + strings.Repeat("A", MaxMarks+5) + "\n", cloudcrowd.Invalid, `split.size: 1 bases a task cut input "d", which has 16389, in more than 16384 places`},
 		{"max", cloudcrowd.Split{Kind: "lines", Max: 1}, many, cloudcrowd.Invalid, `split.max: 1 lines a task cut input "d", which has 16389, in more than 16384 places`},
 		{"no units", cloudcrowd.Split{Kind: "program", Stage: "a.split"}, "\n\n", cloudcrowd.Invalid, `stage a.split listed no units in its file "units"`},
 		{"long unit", cloudcrowd.Split{Kind: "program", Stage: "a.split"}, "a\n" + strings.Repeat("x", MaxUnitBytes+1) + "\n", cloudcrowd.Invalid, `stage a.split, file "units", line 2: the line is longer than 4.0 KiB`},
@@ -137,6 +139,49 @@ func TestUnitList(t *testing.T) {
 	}
 	if n, known := Total(split, ix, 0, 0, false); n != 3 || !known {
 		t.Errorf("total %d %v", n, known)
+	}
+}
+
+// A list of a million lines, one a task, is taken: what is kept of each is the few bytes that its place takes, and no more places than may be.
+func TestManyPlaces(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	offsets := make([]int64, 0, MaxPlaces+1)
+	for i := range MaxPlaces {
+		offsets = append(offsets, int64(b.Len()))
+		fmt.Fprintf(&b, "%x\n", i)
+	}
+	whole := b.String()
+	for _, size := range []int64{1, 3} {
+		split := &cloudcrowd.Split{Kind: cloudcrowd.SplitLines, Input: "d", Size: size}
+		ix, err := BuildIndex(split, strings.NewReader(whole), io.Discard, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tasks := (MaxPlaces + size - 1) / size
+		if ix.Units != MaxPlaces || ix.Step != size || len(ix.Marks) != 0 || int64(len(ix.Places)) != 3*tasks {
+			t.Fatalf("size %d: %d units, %d marks, %d bytes", size, ix.Units, len(ix.Marks), len(ix.Places))
+		}
+		for lo := int64(0); lo < ix.Units; {
+			hi := NextHi(split, ix, ix.Units, lo, 1)
+			if m, ok := ix.at(lo); !ok || m != (Mark{Unit: lo, Offset: offsets[lo]}) || hi != min(lo+size, ix.Units) {
+				t.Fatalf("size %d, unit %d to %d: %+v, %v; it is at %d", size, lo, hi, m, ok, offsets[lo])
+			}
+			lo = hi
+		}
+		if m, ok := ix.at(ix.Units); !ok || m.Offset != int64(len(whole)) {
+			t.Errorf("size %d: the end is at %+v", size, m)
+		}
+		for _, unit := range []int64{-1, 1, ix.Units + size} {
+			if m, ok := ix.at(unit); ok && unit%size != 0 || ok && (unit < 0 || unit > ix.Units) {
+				t.Errorf("size %d: a place at unit %d: %+v", size, unit, m)
+			}
+		}
+	}
+	_, err := BuildIndex(&cloudcrowd.Split{Kind: cloudcrowd.SplitLines, Input: "d", Size: 1}, strings.NewReader(whole+"x"), io.Discard, 0)
+	e, ok := errors.AsType[*cloudcrowd.Error](err)
+	if !ok || e.Field != "split.size" || !strings.Contains(e.Msg, "which has 1048577, in more than 1048576 places") || e.Hint != "choose size: 2 or more" {
+		t.Errorf("%+v", err)
 	}
 }
 

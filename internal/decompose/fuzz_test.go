@@ -20,7 +20,7 @@ func FuzzBuildIndex(f *testing.F) {
 			split.Overlap = int64(overlap % 5)
 		}
 		var plain bytes.Buffer
-		ix, err := build(split, bytes.NewReader(data), &plain, 1<<20, limits{spacing: 3, marks: 8})
+		ix, err := build(split, bytes.NewReader(data), &plain, 1<<20, limits{spacing: 3, marks: 8, places: 40})
 		if err != nil {
 			if c := cloudcrowd.CodeOf(err); c != cloudcrowd.Invalid && c != cloudcrowd.TooLarge {
 				t.Fatalf("%s: %v", c, err)

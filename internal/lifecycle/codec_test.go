@@ -33,7 +33,7 @@ func sample() []Event {
 		Turn: &cloudcrowd.Turn{UsageCoreSeconds: 1, Running: 2, Quota: 3, Weight: 4, Requesters: 5, Priority: 6, Slack: 7},
 		Late: &cloudcrowd.Late{N: 1, ElapsedSeconds: 2, ExpectedSeconds: 3, RemainingSeconds: 4}}
 	span := decompose.Span{Offset: 1, Length: 2}
-	index := &decompose.Index{Data: digest, Bytes: 1, Units: 2, Header: span, Marks: []decompose.Mark{{Unit: 1, Offset: 2, Ext: 3, Header: span}}, List: []string{"unit", "not \xff text"}}
+	index := &decompose.Index{Data: digest, Bytes: 1, Units: 2, Header: span, Marks: []decompose.Mark{{Unit: 1, Offset: 2, Ext: 3, Header: span}}, List: []string{"unit", "not \xff text"}, Step: 4, Places: []byte{1, 2}}
 	paid := []Paid{{N: 1, Gross: 100, Fee: 5, CoreSeconds: 1.5, Deferred: true}}
 	return []Event{
 		{JobSubmitted: &JobSubmitted{Job: job, Account: "ada", Key: "k", Spec: spec, Deadline: 5}},

@@ -373,12 +373,12 @@ func TestCannotBeCut(t *testing.T) {
 	s := r.spec("cut", 1, false, one)
 	text := strings.Repeat("a\n", 20_000)
 	s.Inputs = map[string]cloudcrowd.Input{"x": {Files: []cloudcrowd.InputFile{{Name: "x", Digest: r.put(text), SizeBytes: int64(len(text))}}}}
-	s.Stages[0].Split = &cloudcrowd.Split{Kind: cloudcrowd.SplitLines, Input: "x", Size: 1}
+	s.Stages[0].Split = &cloudcrowd.Split{Kind: cloudcrowd.SplitLines, Input: "x", Max: 1}
 	s.Stages[0].Run.Args = nil
 	id := r.submit("ada", "", s)
 	r.work(r.join("a", "bob", 1, nil))
 	j := r.job(id)
-	if j.State != cloudcrowd.JobFailed || !strings.Contains(j.Reason, "split.size: 1 lines a task") || !strings.HasSuffix(j.Reason, "; choose size: 2 or more") ||
+	if j.State != cloudcrowd.JobFailed || !strings.Contains(j.Reason, "split.max: 1 lines a task") || !strings.HasSuffix(j.Reason, "; choose max: 4 or more") ||
 		r.balance("ada").Held != 0 {
 		t.Fatalf("%+v", j)
 	}
