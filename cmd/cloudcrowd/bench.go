@@ -43,11 +43,12 @@ var benchSubmitPage = page{
 	use:   "submit [options]",
 	short: "what jobs of many tasks cost to accept and take up",
 	text: `
-Starts a server without workers; submits a job of --tasks tasks as a range
-and another as a grid of two lists of values, and prints how long each took
-until it was durable and how much memory a waiting task takes; then starts
-the server again on the same data and prints how long that took, and how
-long until a worker has its first lease.
+Starts a server without workers; submits a job of --tasks tasks as a range,
+another as a grid of two lists of values, and a third as a file with a line
+for each task (at most 1,048,576), and prints how long each took until it was
+durable and how much memory a waiting task takes; of the file with sending it
+and finding its lines. Then starts the server again on the same data and
+prints how long that took, and how long until a worker has its first lease.
 `,
 	examples: `
 cloudcrowd bench submit --tasks 1000000
@@ -181,6 +182,7 @@ func (a *app) benchSubmitCommand() *cobra.Command {
 			return a.object(r)
 		}
 		a.facts("range", fmt.Sprintf("%.1f ms, %.0f bytes a task", r.RangeMillis, r.RangedBytes), "grid", fmt.Sprintf("%.0f tasks/s, %.0f bytes a task", r.GridPerSecond, r.GridBytes),
+			"list", fmt.Sprintf("%.0f tasks/s, %.0f bytes a task", r.ListPerSecond, r.ListBytes),
 			"restart", fmt.Sprintf("%.2f s, the first lease after %.2f s", r.RestartSeconds, r.FirstLeaseAfter))
 		return nil
 	})

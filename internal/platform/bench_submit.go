@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -8,7 +9,9 @@ import (
 	"runtime"
 	"time"
 
+	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/client"
+	"cloudcrowd.dev/cloudcrowd/internal/decompose"
 )
 
 // BenchSubmitResult is what accepting large jobs costs, and taking them up again.
@@ -18,12 +21,14 @@ type BenchSubmitResult struct {
 	RangedBytes     float64 `json:"bytes_per_ranged_task"` // of the server's memory, for a task of it that waits
 	GridPerSecond   float64 `json:"grid_tasks_per_s"`      // tasks submitted as a grid of listed values, from the request to the durable answer
 	GridBytes       float64 `json:"bytes_per_grid_task"`   // likewise
+	ListPerSecond   float64 `json:"list_tasks_per_s"`      // tasks, at most decompose.MaxPlaces, submitted as a file of as many lines, from sending it until all are known, durably
+	ListBytes       float64 `json:"bytes_per_listed_task"` // likewise
 	RestartSeconds  float64 `json:"restart_seconds"`       // from starting the server on that folder until it serves
 	FirstLeaseAfter float64 `json:"first_lease_seconds"`   // and until a worker that waited has its first lease
 	CPUs            int     `json:"cpus"`
 }
 
-// BenchSubmit submits two jobs of so many tasks to a server without workers, starts it again on the same folder, and lets a worker come.
+// BenchSubmit submits three jobs of so many tasks to a server without workers, starts it again on the same folder, and lets a worker come.
 func BenchSubmit(ctx context.Context, dir string, tasks int) (r BenchSubmitResult, err error) {
 	r = BenchSubmitResult{Tasks: tasks, CPUs: runtime.NumCPU()}
 	config := ServerConfig{DataDir: filepath.Join(dir, "server"), Listen: "127.0.0.1:0"}
@@ -81,8 +86,43 @@ func (r *BenchSubmitResult) submit(ctx context.Context, s *Server) error {
 		return err
 	}
 	r.GridPerSecond = float64(side*side) / time.Since(began).Seconds()
-	r.GridBytes = max(float64(memoryInUse()-after)/float64(side*side), 0)
+	grid := memoryInUse()
+	r.GridBytes = max(float64(grid-after)/float64(side*side), 0)
+	n := min(r.Tasks, decompose.MaxPlaces)
+	var text bytes.Buffer
+	for i := range n {
+		fmt.Fprintf(&text, "task %07d of the list\n", i)
+	}
+	began = time.Now()
+	if err := list(ctx, api, module, n, text.Bytes()); err != nil {
+		return err
+	}
+	r.ListPerSecond = float64(n) / time.Since(began).Seconds()
+	text = bytes.Buffer{}
+	r.ListBytes = max(float64(memoryInUse()-grid)/float64(n), 0)
 	return nil
+}
+
+// list uploads a file with a line for each task, submits a job over it, and waits until the server has found them all.
+func list(ctx context.Context, api *client.Client, module cloudcrowd.Digest, tasks int, text []byte) error {
+	list, err := api.PutBytes(ctx, text)
+	if err != nil {
+		return err
+	}
+	spec := benchJob(module, tasks, 1)
+	spec.Inputs = map[string]cloudcrowd.Input{"list": {Files: []cloudcrowd.InputFile{{Name: "list", Digest: list, SizeBytes: int64(len(text))}}}}
+	spec.Stages[0].Split = &cloudcrowd.Split{Kind: cloudcrowd.SplitLines, Input: "list", Size: 1}
+	job, err := api.Submit(ctx, spec, "")
+	for ; err == nil && job.State == cloudcrowd.JobRunning; job, err = api.Job(ctx, job.ID) {
+		if job.Stages[0].UnitsTotal == int64(tasks) {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("the job of a list ended: %s", job.Reason)
 }
 
 // firstLease joins a worker and waits until a first task was leased to it.
