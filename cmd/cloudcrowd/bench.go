@@ -99,7 +99,11 @@ func (a *app) benchCommand() *cobra.Command {
 func (a *app) benchAssignCommand() *cobra.Command {
 	var b platform.BenchAssignConfig
 	profile := ""
-	c := benchAssignPage.command(0, 0, func(ctx context.Context, _ []string) error {
+	var c *cobra.Command
+	c = benchAssignPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if err := checkStoreArguments(c, b.Database); err != nil {
+			return err
+		}
 		if b.Waiting < 1 || b.Open < 1 || b.Workers < 1 || b.Samples < 0 {
 			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--waiting, --jobs and --workers must be at least 1, --samples at least 0")
 		}
@@ -141,6 +145,7 @@ func (a *app) benchAssignCommand() *cobra.Command {
 			"conditions", fmt.Sprintf("%s, %s waiting in %s", plural(r.Workers, "worker"), plural(int(r.Waiting), "task"), plural(r.Open, "job")))
 		return nil
 	})
+	storeFlags(c, &b.Database)
 	f := c.Flags()
 	f.IntVar(&b.Waiting, "waiting", 100_000, "`N` tasks wait all the time")
 	f.IntVar(&b.Open, "jobs", 1, "they are in `N` jobs, open at the same time")
@@ -165,7 +170,12 @@ func crowdCommand(ctx context.Context) (*exec.Cmd, error) {
 
 func (a *app) benchSubmitCommand() *cobra.Command {
 	tasks := 0
-	c := benchSubmitPage.command(0, 0, func(ctx context.Context, _ []string) error {
+	var db platform.Database
+	var c *cobra.Command
+	c = benchSubmitPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if err := checkStoreArguments(c, db); err != nil {
+			return err
+		}
 		if tasks < 1 {
 			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--tasks must be at least 1")
 		}
@@ -174,7 +184,7 @@ func (a *app) benchSubmitCommand() *cobra.Command {
 			return err
 		}
 		defer remove()
-		r, err := platform.BenchSubmit(ctx, dir, tasks)
+		r, err := platform.BenchSubmit(ctx, dir, db, tasks)
 		if err != nil {
 			return err
 		}
@@ -186,13 +196,19 @@ func (a *app) benchSubmitCommand() *cobra.Command {
 			"restart", fmt.Sprintf("%.2f s, the first lease after %.2f s", r.RestartSeconds, r.FirstLeaseAfter))
 		return nil
 	})
+	storeFlags(c, &db)
 	c.Flags().IntVar(&tasks, "tasks", 1_000_000, "`N` tasks in each job")
 	return c
 }
 
 func (a *app) benchConnectionsCommand() *cobra.Command {
 	workers := 0
-	c := benchConnectionsPage.command(0, 0, func(ctx context.Context, _ []string) error {
+	var db platform.Database
+	var c *cobra.Command
+	c = benchConnectionsPage.command(0, 0, func(ctx context.Context, _ []string) error {
+		if err := checkStoreArguments(c, db); err != nil {
+			return err
+		}
 		if workers < 1 {
 			return cloudcrowd.Errorf(cloudcrowd.Invalid, "--workers must be at least 1")
 		}
@@ -205,7 +221,7 @@ func (a *app) benchConnectionsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r, err := platform.BenchConnections(ctx, dir, workers, crowd)
+		r, err := platform.BenchConnections(ctx, dir, db, workers, crowd)
 		if err != nil {
 			return err
 		}
@@ -216,6 +232,7 @@ func (a *app) benchConnectionsCommand() *cobra.Command {
 			"storm", fmt.Sprintf("%.1f s until all are back", r.StormSeconds))
 		return nil
 	})
+	storeFlags(c, &db)
 	c.Flags().IntVar(&workers, "workers", 1000, "`N` workers")
 	return c
 }

@@ -30,6 +30,7 @@ type BenchAssignConfig struct {
 	Span    time.Duration // for how long it is measured
 	Samples int           // small jobs submitted meanwhile
 	DataDir string
+	Database
 	Profile io.Writer // takes a CPU profile of the server while it is measured; nil: none
 }
 
@@ -49,13 +50,14 @@ type BenchAssignResult struct {
 	Reports        int     `json:"reports"`
 	Jobs           int     `json:"jobs"` // submitted meanwhile
 	CPUs           int     `json:"cpus"`
+	Store          string  `json:"store"`
 }
 
 // BenchAssign lets workers, run by crowd, a command that performs BenchCrowd, work on a job of a fixed list of tasks, of which so many wait all the time, and
 // reports how soon whoever has reported a result gets his next lease, and how soon small jobs that are submitted meanwhile get their first.
 func BenchAssign(ctx context.Context, b BenchAssignConfig, crowd *exec.Cmd) (r BenchAssignResult, err error) {
-	r = BenchAssignResult{Workers: b.Workers, Open: max(b.Open, 1), Jobs: b.Samples, CPUs: runtime.NumCPU()}
-	s, err := StartServer(ctx, ServerConfig{DataDir: filepath.Join(b.DataDir, "server"), Listen: "127.0.0.1:0"})
+	r = BenchAssignResult{Workers: b.Workers, Open: max(b.Open, 1), Jobs: b.Samples, CPUs: runtime.NumCPU(), Store: b.Database.kind()}
+	s, err := StartServer(ctx, ServerConfig{DataDir: filepath.Join(b.DataDir, "server"), Database: b.Database, Listen: "127.0.0.1:0"})
 	if err != nil {
 		return r, err
 	}

@@ -29,8 +29,8 @@ type BenchConnectionsResult struct {
 }
 
 // BenchConnections connects so many workers, run by crowd, a command that performs BenchCrowd, and reports what they cost.
-func BenchConnections(ctx context.Context, dir string, workers int, crowd *exec.Cmd) (r BenchConnectionsResult, err error) {
-	s, err := StartServer(ctx, ServerConfig{DataDir: dir, Listen: "127.0.0.1:0"})
+func BenchConnections(ctx context.Context, dir string, db Database, workers int, crowd *exec.Cmd) (r BenchConnectionsResult, err error) {
+	s, err := StartServer(ctx, ServerConfig{DataDir: dir, Database: db, Listen: "127.0.0.1:0"})
 	if err != nil {
 		return r, err
 	}

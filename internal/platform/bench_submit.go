@@ -26,12 +26,13 @@ type BenchSubmitResult struct {
 	RestartSeconds  float64 `json:"restart_seconds"`       // from starting the server on that folder until it serves
 	FirstLeaseAfter float64 `json:"first_lease_seconds"`   // and until a worker that waited has its first lease
 	CPUs            int     `json:"cpus"`
+	Store           string  `json:"store"`
 }
 
 // BenchSubmit submits three jobs of so many tasks to a server without workers, starts it again on the same folder, and lets a worker come.
-func BenchSubmit(ctx context.Context, dir string, tasks int) (r BenchSubmitResult, err error) {
-	r = BenchSubmitResult{Tasks: tasks, CPUs: runtime.NumCPU()}
-	config := ServerConfig{DataDir: filepath.Join(dir, "server"), Listen: "127.0.0.1:0"}
+func BenchSubmit(ctx context.Context, dir string, db Database, tasks int) (r BenchSubmitResult, err error) {
+	r = BenchSubmitResult{Tasks: tasks, CPUs: runtime.NumCPU(), Store: db.kind()}
+	config := ServerConfig{DataDir: filepath.Join(dir, "server"), Database: db, Listen: "127.0.0.1:0"}
 	s, err := StartServer(ctx, config)
 	if err != nil {
 		return r, err

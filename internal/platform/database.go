@@ -25,6 +25,14 @@ func (d Database) Name() string {
 	return postgres.Name(d.Address)
 }
 
+// kind is what keeps it.
+func (d Database) kind() string {
+	if d.Address == "" {
+		return "SQLite"
+	}
+	return "PostgreSQL"
+}
+
 // open opens the store for a server.
 func (d Database) open(ctx context.Context, dataDir string) (store.Store, error) {
 	if d.Address != "" {
