@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/filelock"
@@ -90,17 +91,36 @@ func (a *app) runAgent(ctx context.Context, s workerSettings, log *slog.Logger) 
 		return err
 	}
 	defer box.Close()
+	walls, missing, err := box.Walls(ctx)
+	if err != nil {
+		return &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: "no program can run here", Err: err}
+	}
 	agent, err := worker.New(worker.Config{Server: h.Server, Pin: h.Pin, DataDir: s.DataDir, Invite: invite, Name: s.Name, Version: version(), Slots: s.Slots,
 		MemoryBytes: s.MemoryBytes, CacheBytes: s.CacheBytes, Sandbox: box, Log: log, OnEvent: a.workerEvent(s.DataDir, h), Misbehave: s.Misbehave})
 	if err != nil {
 		return err
 	}
 	a.printf("worker %s, %s, for %s\n", agent.ID().Short(), plural(s.Slots, "slot"), h.Server)
+	a.sayWalls(walls, missing)
 	defer context.AfterFunc(ctx, func() {
 		a.notef("handing back what has not started, waiting %.0f s at most for what runs; Ctrl-C again leaves at once\n", worker.DefaultGrace.Seconds())
 		agent.Drain()
 	})()
 	return agent.Run(context.WithoutCancel(ctx))
+}
+
+// sayWalls tells the owner what stands between strangers' programs and the machine.
+func (a *app) sayWalls(walls, missing []string) {
+	if a.json {
+		_ = a.object(map[string]any{"event": "walls", "text": "walls around each program: " + strings.Join(walls, ", "), "walls": walls, "missing": missing})
+		return
+	}
+	if len(walls) > 0 {
+		a.printf("each program runs in a process of its own behind %s\n", strings.Join(walls, ", "))
+	}
+	if len(missing) > 0 {
+		a.notef("warning: this system, or the container, withholds %s: if the engine itself had a hole, less would stand behind it\n", strings.Join(missing, ", "))
+	}
 }
 
 // workerEvent prints what happens to a worker, and remembers the server once the device has joined it.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox"
 )
@@ -153,6 +155,26 @@ func (s *Sandbox) start(ctx context.Context, b bind, memoryBytes int64, folder b
 		return nil, answer, fmt.Errorf("a sandbox process could not be set up: %s", answer.Failed)
 	}
 	return p, answer, nil
+}
+
+// Walls starts a child on a program that does nothing, and says in words what the system puts between such a child and this machine, and which of the walls
+// that this system can have are missing: a kernel or a container may withhold them. An error means that no program can run here.
+func (s *Sandbox) Walls(ctx context.Context) (walls, missing []string, err error) {
+	if err := s.enter(); err != nil {
+		return nil, nil, err
+	}
+	defer s.work.Done()
+	p, answer, err := s.start(ctx, bind{Module: []byte("\x00asm\x01\x00\x00\x00"), DataBytes: childDataBytes}, overheadBytes, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.stop()
+	for _, wall := range systemWalls {
+		if !slices.ContainsFunc(answer.Walls, func(there string) bool { return strings.HasPrefix(there, wall) }) {
+			missing = append(missing, wall)
+		}
+	}
+	return answer.Walls, missing, nil
 }
 
 // compile runs a compile child; code appears in dir.

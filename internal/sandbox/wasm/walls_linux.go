@@ -16,6 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// systemWalls are the walls that a child has on this system, if kernel and container let it.
+var systemWalls = []string{"rlimits", "landlock", "no_new_privs", "seccomp"}
+
 // wallIn takes from this process, for good, everything it does not need. What an old kernel lacks is left out and missing from the answer.
 func wallIn(b bind) (walls []string, err error) {
 	runtime.LockOSThread() // no_new_privs and the filters must be asked for by one thread

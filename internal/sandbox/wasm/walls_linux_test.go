@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -118,6 +119,28 @@ func wallMain(dir string) {
 		report["read compiled code"] = "OPEN: must work, but " + err.Error()
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(report)
+}
+
+// What a sandbox says of its walls is what a child has, and what the system has not is missing.
+func TestWallsAreTold(t *testing.T) {
+	t.Parallel()
+	s := open(t, Config{})
+	walls, missing, err := s.Walls(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := strings.Join(walls, " ")
+	for _, wall := range systemWalls {
+		if strings.Contains(told, wall) == slices.Contains(missing, wall) {
+			t.Errorf("%s: walls are %q, missing %q", wall, walls, missing)
+		}
+	}
+	if !strings.Contains(told, "no_new_privs") {
+		t.Errorf("walls are %q", walls)
+	}
+	if left, err := os.ReadDir(filepath.Join(s.config.Root, "slots")); err != nil || len(left) > 0 {
+		t.Errorf("%d folders are left, %v", len(left), err)
+	}
 }
 
 // Native code inside a child, as if the engine had failed, reaches nothing but its own folders.

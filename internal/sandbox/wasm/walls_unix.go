@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// systemWalls are the walls that a child has on this system.
+var systemWalls = []string{"rlimits"}
+
 // wallIn sets what resource limits this system has; there is no further wall.
 func wallIn(bind) (walls []string, err error) {
 	signal.Ignore(syscall.SIGXFSZ, syscall.SIGPIPE)
