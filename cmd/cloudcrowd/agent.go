@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/filelock"
 	"cloudcrowd.dev/cloudcrowd/internal/link"
+	"cloudcrowd.dev/cloudcrowd/internal/machine"
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox/wasm"
 	"cloudcrowd.dev/cloudcrowd/internal/worker"
 )
@@ -72,7 +72,7 @@ func (a *app) runAgent(ctx context.Context, s workerSettings, log *slog.Logger) 
 		return cloudcrowd.Fieldf("--join", "this device has not joined a server yet").WithHint("give the join link that `cloudcrowd server` or `cloudcrowd workers invite` prints")
 	}
 	if s.Slots == 0 {
-		s.Slots = runtime.NumCPU()
+		s.Slots = machine.Cores()
 	}
 	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
 		return err

@@ -48,8 +48,8 @@ type workerSettings struct {
 	Join        string // join link; not needed once the device has joined
 	DataDir     string // key, measurement, cache, spooled results
 	Name        string // shown to people; default: the host's name
-	Slots       int    // attempts at once; 0: one for every core
-	MemoryBytes int64  // for all slots together; 0: three quarters of the machine's
+	Slots       int    // attempts at once; 0: one for every core it may use
+	MemoryBytes int64  // for all slots together; 0: three quarters of what machine and container give
 	CacheBytes  int64  // blobs kept; 0: the worker's default
 	LogLevel    string
 	Misbehave   string // "lie": return wrong results; others in internal/worker; for demonstrations and tests
@@ -62,8 +62,8 @@ func (s *workerSettings) flags(c *cobra.Command) {
 	markSecret(f, "join", secretLink)
 	f.StringVar(&s.DataDir, "data", "", "keep key, cache and unsent results in this `FOLDER` (default: cloudcrowd/worker in the user's cache folder)")
 	f.StringVar(&s.Name, "name", "", "`NAME` shown to people (default: the host's name)")
-	f.IntVar(&s.Slots, "slots", 0, "run `N` attempts at once (default: one a core)")
-	f.Var((*byteSize)(&s.MemoryBytes), "memory", "`SIZE` of memory for all slots together, as 8GiB (default: three quarters of the machine's)")
+	f.IntVar(&s.Slots, "slots", 0, "run `N` attempts at once (default: one a core, or as many as its container may use)")
+	f.Var((*byteSize)(&s.MemoryBytes), "memory", "`SIZE` of memory for all slots together, as 8GiB (default: three quarters of the machine's or its container's)")
 	f.Var((*byteSize)(&s.CacheBytes), "cache", "`SIZE` of fetched blobs to keep, as 20GiB")
 	f.StringVar(&s.LogLevel, "log", "warn", "how much to log on stderr, `LEVEL`: debug, info, warn or error")
 	f.StringVar(&s.Misbehave, "misbehave", "", "return wrong results: lie; for demonstrations")

@@ -5,19 +5,19 @@ import (
 	"runtime/debug"
 	"sync"
 
-	"github.com/shirou/gopsutil/v4/mem"
+	"cloudcrowd.dev/cloudcrowd/internal/machine"
 )
 
 // tuneMemory lets the collector run less often than it does by itself: most of what a server allocates lives for one batch, and what it keeps is small, so
-// tracing it at every doubling costs a tenth of the processor for little. Near six tenths of the machine's memory it collects as hard as it must. Whoever
-// sets GOGC or GOMEMLIMIT has his way.
+// tracing it at every doubling costs a tenth of the processor for little. Near six tenths of the memory of the machine, or of the container, it collects as
+// hard as it must. Whoever sets GOGC or GOMEMLIMIT has his way.
 var tuneMemory = sync.OnceFunc(func() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		if m, err := mem.VirtualMemory(); err == nil && m.Total > 0 {
-			debug.SetMemoryLimit(int64(m.Total / 10 * 6))
+		if total := machine.MemoryBytes(); total > 0 {
+			debug.SetMemoryLimit(total / 10 * 6)
 		}
 	}
 })

@@ -7,14 +7,15 @@
 package worker
 
 import (
+	"cmp"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
 	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/link"
+	"cloudcrowd.dev/cloudcrowd/internal/machine"
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox"
 )
 
@@ -26,8 +27,8 @@ type Config struct {
 	Invite      string          // secret of an invite; needed until the device has joined
 	Name        string          // for people; default the host name
 	Version     string          // of the agent, for people
-	Slots       int             // attempts at once; default the number of processors
-	MemoryBytes int64           // for all attempts together; default three quarters of the machine's
+	Slots       int             // attempts at once; default the number of processors it may keep busy
+	MemoryBytes int64           // for all attempts together; default three quarters of the machine's, or of its container's
 	CacheBytes  int64           // most bytes of cached inputs; default 10 GiB
 	Speed       float64         // of one slot; default: measured once by ReferenceKernel and kept in DataDir
 	Grace       time.Duration   // how long Drain waits for running attempts; default 30 s
@@ -94,10 +95,10 @@ func (c *Config) setDefaults() error {
 	}
 	c.Name = printable(c.Name)
 	if c.Slots <= 0 {
-		c.Slots = runtime.NumCPU()
+		c.Slots = machine.Cores()
 	}
 	if c.MemoryBytes <= 0 {
-		c.MemoryBytes = totalMemory() / 4 * 3
+		c.MemoryBytes = cmp.Or(machine.MemoryBytes(), 4<<30) / 4 * 3
 	}
 	if c.CacheBytes <= 0 {
 		c.CacheBytes = DefaultCacheBytes

@@ -12,7 +12,6 @@ import (
 
 	"github.com/shirou/gopsutil/v4/cpu"
 	"github.com/shirou/gopsutil/v4/disk"
-	"github.com/shirou/gopsutil/v4/mem"
 
 	"cloudcrowd.dev/cloudcrowd/internal/sandbox"
 )
@@ -103,13 +102,6 @@ func measure(ctx context.Context, dir string, box sandbox.Sandbox) (float64, err
 type probeError struct{ reason string }
 
 func (e *probeError) Error() string { return "the sandbox cannot run a program here: " + e.reason }
-
-func totalMemory() int64 {
-	if m, err := mem.VirtualMemory(); err == nil {
-		return int64(m.Total)
-	}
-	return 4 << 30
-}
 
 // freeDisk is how many bytes this user may still write below dir; negative if unknown.
 func freeDisk(dir string) int64 {

@@ -26,7 +26,7 @@ type Config struct {
 	CacheDir string
 	// CacheBytes bounds CacheDir; the longest unused modules go first. Default 2 GiB.
 	CacheBytes int64
-	// Slots is how many attempts run at once; more wait. Default: the number of processors.
+	// Slots is how many attempts run at once; more wait. Default: GOMAXPROCS.
 	Slots int
 	// Warm is how many idle children are kept for the next attempt of their module. Default Slots+2.
 	Warm int
@@ -62,7 +62,7 @@ var errClosed = &cloudcrowd.Error{Code: cloudcrowd.Unavailable, Msg: "the sandbo
 // New prepares a sandbox. It starts no process yet.
 func New(config Config) (*Sandbox, error) {
 	if config.Slots <= 0 {
-		config.Slots = runtime.NumCPU()
+		config.Slots = runtime.GOMAXPROCS(0)
 	}
 	if config.Warm <= 0 {
 		config.Warm = config.Slots + 2
