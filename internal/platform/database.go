@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 
+	"cloudcrowd.dev/cloudcrowd"
 	"cloudcrowd.dev/cloudcrowd/internal/store"
 	"cloudcrowd.dev/cloudcrowd/internal/store/postgres"
 	"cloudcrowd.dev/cloudcrowd/internal/store/sqlite"
@@ -61,7 +62,7 @@ type witnessed interface {
 	Acknowledged() map[int]int64
 }
 
-// openView opens the store for a check.
+// openView opens the store for a check. Errors: those of the stores; Invalid if the folder is that of a server whose database is elsewhere and was not named.
 func (d Database) openView(ctx context.Context, dataDir string) (view, error) {
 	if d.Address != "" {
 		return opened[view](postgres.OpenSnapshot(ctx, d.Address, postgres.Options{PasswordFile: d.PasswordFile}))
@@ -70,7 +71,12 @@ func (d Database) openView(ctx context.Context, dataDir string) (view, error) {
 	if file == "" {
 		file = filepath.Join(dataDir, databaseFile)
 	}
-	return opened[view](sqlite.OpenSnapshot(ctx, file))
+	v, err := opened[view](sqlite.OpenSnapshot(ctx, file))
+	if cloudcrowd.CodeOf(err) == cloudcrowd.NotFound && exists(filepath.Join(dataDir, serverIDFile)) {
+		err = &cloudcrowd.Error{Code: cloudcrowd.Invalid, Field: "--store", Msg: "the server of " + dataDir + " keeps its state in a PostgreSQL database", Err: err,
+			Hint: "name the database as the server does: --store postgres://USER@HOST/DATABASE"}
+	}
+	return v, err
 }
 
 // opened keeps the nil pointer that comes with an error from becoming an interface that is not nil.

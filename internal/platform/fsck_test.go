@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -431,6 +432,16 @@ func TestFsckOfNothing(t *testing.T) {
 	}
 	if r := check(t, dir, FsckOptions{}); r.Verdict != Faulty {
 		t.Errorf("%+v, want a faulty one", r)
+	}
+	id := filepath.Join(dir, serverIDFile)
+	if err := errors.Join(os.WriteFile(id, []byte("one"), 0o600), os.Remove(filepath.Join(dir, databaseFile))); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Fsck(t.Context(), dir, FsckOptions{}); cloudcrowd.CodeOf(err) != cloudcrowd.Invalid || !strings.Contains(err.Error(), "PostgreSQL") {
+		t.Errorf("a folder whose database is elsewhere: %+v, %v, want code invalid", r, err)
+	}
+	if err := os.Remove(id); err != nil {
+		t.Fatal(err)
 	}
 	s, err := sqlite.Open(t.Context(), filepath.Join(dir, databaseFile), sqlite.Options{})
 	if err != nil {
