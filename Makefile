@@ -42,7 +42,7 @@ chart: ## tests of the Helm chart, a module of their own
 	cd deploy/helm/test && go vet ./... && go test ./...
 
 image: ## the program alone in a container image named cloudcrowd (needs Docker)
-	docker build -f deploy/Dockerfile -t cloudcrowd .
+	docker build --build-arg VERSION=$$(git describe --tags --always --dirty || echo dev) -f deploy/Dockerfile -t cloudcrowd .
 
 demo: ## the main job for real: server, four workers (one lies), the spectrum of a genome
 	go run ./cmd/cloudcrowd demo
