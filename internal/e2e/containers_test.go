@@ -182,7 +182,7 @@ func (c *containers) up(name string) {
 			out, _ := exec.Command("docker", "logs", "--tail", "40", c.container(name)).CombinedOutput()
 			c.t.Logf("--- %s:\n%s", name, out)
 		}
-		c.remove("rm", "--force", c.container(name))
+		c.remove("rm", "--force", "--volumes", c.container(name))
 	})
 	c.docker(append(append(args, c.name), s.Command...)...)
 }
