@@ -38,11 +38,14 @@ const projectRows = 512 // journal rows of one call
 
 // The projector lets little become more before it writes it, unless somebody waits to read it: until gatherTasks tasks or gatherJobs jobs have ended, or for
 // gatherFor. The store has one writer, and commits shall not wait for the tables to hear of the last one; and what is written together costs less, because
-// segments that are large from the beginning are not merged later. Of different jobs nothing is written together, and a commit would wait for all.
+// segments that are large from the beginning are not merged later. Of different jobs nothing is written together, and a commit would wait for all: where tasks of
+// so many jobs end that a segment would have fewer than gatherEach, it lets them become more for scatteredFor.
 const (
-	gatherTasks = 1024
-	gatherJobs  = 8
-	gatherFor   = 100 * time.Millisecond
+	gatherTasks  = 1024
+	gatherJobs   = 8
+	gatherEach   = 16
+	gatherFor    = 100 * time.Millisecond
+	scatteredFor = 200 * time.Millisecond
 )
 
 func newProjector(m *Manager, to int64, head store.Head) *projector {
@@ -80,6 +83,17 @@ func (p *projector) add(rows store.Projected) {
 
 // enough reports whether what waits is worth writing.
 func (p *projector) enough() bool { return p.tasks >= gatherTasks || p.jobs >= gatherJobs }
+
+// scattered reports whether what waits are few tasks each of many jobs.
+func (p *projector) scattered() bool {
+	jobs := map[cloudcrowd.JobID]struct{}{}
+	for i := range p.pending {
+		for j := range p.pending[i].Tasks {
+			jobs[p.pending[i].Tasks[j].ID.Job] = struct{}{}
+		}
+	}
+	return p.tasks < gatherEach*len(jobs)
+}
 
 // ended counts what ended in a journal row, or several.
 func ended(rows *store.Projected) (tasks, jobs int) {
@@ -144,9 +158,12 @@ func (p *projector) run() {
 			p.mu.Unlock()
 			return
 		}
-		if !p.enough() && p.readers == 0 && !p.closed {
+		for _, long := range []time.Duration{gatherFor, scatteredFor} {
+			if p.enough() || p.readers > 0 || p.closed || long == scatteredFor && !p.scattered() {
+				break
+			}
 			p.mu.Unlock()
-			gather.Reset(gatherFor)
+			gather.Reset(long)
 			select {
 			case <-gather.C:
 			case <-p.hurry:

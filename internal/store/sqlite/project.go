@@ -111,11 +111,16 @@ func (b *projection) flush(last bool) error {
 		if err != nil || len(rest) == 0 {
 			return err
 		}
+		time.Sleep(respite)
 	}
 }
 
-// quantum is how long a transaction of a projection goes on though a commit waits.
-const quantum = time.Millisecond
+// A transaction of a projection goes on for quantum though a commit waits, and then commits have the disk to themselves for respite: each of theirs is synced, with all that
+// a projection has left there.
+const (
+	quantum = time.Millisecond
+	respite = 3 * time.Millisecond
+)
 
 // write performs writes until a commit has to wait for longer than quantum, and returns the rest.
 func (b *projection) write(w *writer, writes []func(*writer) error, last bool) ([]func(*writer) error, error) {
