@@ -209,9 +209,11 @@ func processorTime() (float64, error) {
 // small submits jobs of one task, at even intervals.
 func (r *BenchAssignResult) small(ctx context.Context, api *client.Client, c *crowdProcess, module cloudcrowd.Digest, b BenchAssignConfig) error {
 	var took []float64
+	spec := benchJob(module, 1, 1)
+	spec.Budget = cloudcrowd.Credit // many may be open at once
 	for range b.Samples {
 		began := cloudcrowd.TimeOf(time.Now())
-		job, err := api.Submit(ctx, benchJob(module, 1, 1), "")
+		job, err := api.Submit(ctx, spec, "")
 		if err != nil {
 			return err
 		}
