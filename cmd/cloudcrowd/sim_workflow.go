@@ -233,7 +233,7 @@ func (a *app) recordTrace(ctx context.Context, o *workflowOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.traced(o, r, n, len(w.Tasks), plural(n, "decision")+" written to "+o.trace)
+	return a.traced(ctx, o, w, r, n, plural(n, "decision")+" written to "+o.trace)
 }
 
 func (a *app) replayTrace(ctx context.Context, o *workflowOptions) error {
@@ -259,14 +259,20 @@ func (a *app) replayTrace(ctx context.Context, o *workflowOptions) error {
 	if err != nil {
 		return within(o.replay, err)
 	}
-	return a.traced(o, r, n, len(w.Tasks), plural(n, "decision")+" recomputed, all as recorded")
+	return a.traced(ctx, o, w, r, n, plural(n, "decision")+" recomputed, all as recorded")
 }
 
-func (a *app) traced(o *workflowOptions, r replay.Report, n, tasks int, said string) error {
-	if a.json {
-		return a.object(map[string]any{"decisions": n, "makespan_s": r.Makespan, "bound_s": r.Bound, "ratio": r.Makespan / r.Bound, "bytes_moved": r.Moved,
-			"tasks": tasks, "workers": o.crowd.Workers, "crowds": 1, "seed": o.crowd.Seed})
+func (a *app) traced(ctx context.Context, o *workflowOptions, w *wfformat.Workflow, r replay.Report, n int, said string) error {
+	beside, err := replay.Beside(ctx, w, o.crowd, o.mode)
+	if err != nil {
+		return err
 	}
-	a.printf("%s; makespan %.2f s, %.3f × the bound\n", said, r.Makespan, r.Makespan/r.Bound)
+	fifo, first := beside[replay.FIFO], beside[replay.FirstFree]
+	if a.json {
+		return a.object(map[string]any{"decisions": n, "makespan_s": r.Makespan, "bound_s": r.Bound, "ratio": r.Ratio(), "bytes_moved": r.Moved,
+			"fifo_ratio": fifo.Ratio(), "fifo_bytes_moved": fifo.Moved, "first_free_ratio": first.Ratio(), "first_free_bytes_moved": first.Moved,
+			"tasks": len(w.Tasks), "workers": o.crowd.Workers, "crowds": 1, "seed": o.crowd.Seed})
+	}
+	a.printf("%s; makespan %.2f s, %.3f × the bound (FIFO %.3f, first free %.3f)\n", said, r.Makespan, r.Ratio(), fifo.Ratio(), first.Ratio())
 	return nil
 }

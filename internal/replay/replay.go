@@ -65,6 +65,14 @@ type Report struct {
 	Plans     int     // times a plan was made, searches counted once
 }
 
+// Ratio is the makespan over the bound, 1 where there is nothing to do.
+func (r Report) Ratio() float64 {
+	if r.Bound == 0 {
+		return 1
+	}
+	return r.Makespan / r.Bound
+}
+
 // Make draws the workers' slots.
 func (c Crowd) Make() []scheduler.Slot {
 	rnd := rand.New(rand.NewPCG(c.Seed, c.Number<<8))

@@ -57,31 +57,21 @@ func Study(ctx context.Context, w *wfformat.Workflow, crowd Crowd, mode Mode, cr
 				return r, err
 			}
 		}
-		beside := map[Order]Report{}
-		for _, order := range []Order{List, FIFO, FirstFree} {
-			other := mode
-			other.Order, other.Speculate = order, 0
-			if beside[order], err = Run(ctx, w, crowd, other, nil); err != nil {
-				return r, err
-			}
+		beside, err := Beside(ctx, w, crowd, mode)
+		if err != nil {
+			return r, err
 		}
 		tight := g.TightBound(lengths, crowd.Make(), tightMarks)
-		ratio := func(x Report) float64 {
-			if x.Bound == 0 {
-				return 1
-			}
-			return x.Makespan / x.Bound
-		}
 		r.Makespan += main.Makespan * per
 		r.Bound += main.Bound * per
 		r.TightBound += tight * per
-		r.Ratio += ratio(main) * per
+		r.Ratio += main.Ratio() * per
 		main.Bound = tight
-		r.TightRatio += ratio(main) * per
-		r.ExactRatio += ratio(exact) * per
-		r.ListRatio += ratio(beside[List]) * per
-		r.FIFORatio += ratio(beside[FIFO]) * per
-		r.FirstFreeRatio += ratio(beside[FirstFree]) * per
+		r.TightRatio += main.Ratio() * per
+		r.ExactRatio += exact.Ratio() * per
+		r.ListRatio += beside[List].Ratio() * per
+		r.FIFORatio += beside[FIFO].Ratio() * per
+		r.FirstFreeRatio += beside[FirstFree].Ratio() * per
 		moved += float64(main.Moved) * per
 		fifoMoved += float64(beside[FIFO].Moved) * per
 		firstMoved += float64(beside[FirstFree].Moved) * per
@@ -93,6 +83,20 @@ func Study(ctx context.Context, w *wfformat.Workflow, crowd Crowd, mode Mode, cr
 	}
 	r.Moved, r.FIFOMoved, r.FirstFreeMoved = int64(math.Round(moved)), int64(math.Round(fifoMoved)), int64(math.Round(firstMoved))
 	return r, nil
+}
+
+// Beside replays a workflow over the same crowd by the plain orders.
+func Beside(ctx context.Context, w *wfformat.Workflow, crowd Crowd, mode Mode) (map[Order]Report, error) {
+	reports := map[Order]Report{}
+	for _, order := range []Order{List, FIFO, FirstFree} {
+		mode.Order, mode.Speculate = order, 0
+		r, err := Run(ctx, w, crowd, mode, nil)
+		if err != nil {
+			return nil, err
+		}
+		reports[order] = r
+	}
+	return reports, nil
 }
 
 // Summary takes the results of several workflows together.
