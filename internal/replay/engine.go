@@ -78,6 +78,9 @@ func Run(ctx context.Context, w *wfformat.Workflow, crowd Crowd, mode Mode, trac
 		at: make([]*attempt, len(slots)), up: make([]bool, crowd.Workers), turns: make([]float64, crowd.Workers), of: make([][]int32, crowd.Workers),
 		queue: make([][]int32, len(slots)), seat: make([]int32, len(seconds)), decisions: map[int32]Decision{}, force: true}
 	e.report.Bound = g.LowerBound(seconds, slots)
+	if err := e.hopeless(w); err != nil {
+		return Report{}, err
+	}
 	if mode.Learned {
 		e.believe = priors(w, mode.Error, rand.New(rand.NewPCG(crowd.Seed, crowd.Number<<8+3)))
 	}
@@ -111,6 +114,28 @@ func Run(ctx context.Context, w *wfformat.Workflow, crowd Crowd, mode Mode, trac
 	}
 	err := e.run(ctx)
 	return e.report, err
+}
+
+// mostStays is how many times the mean stay of a worker a task may take on the fastest one: one in e^10, or 22,000, of its attempts ends then.
+const mostStays = 10
+
+// hopeless refuses a task that hardly ever ends before its worker leaves.
+func (e *engine) hopeless(w *wfformat.Workflow) error {
+	if e.mode.Up <= 0 || len(e.seconds) == 0 {
+		return nil
+	}
+	fastest := slices.MaxFunc(e.slots, func(a, b scheduler.Slot) int { return cmp.Compare(a.Speed, b.Speed) }).Speed
+	longest := 0
+	for i, s := range e.seconds {
+		if s > e.seconds[longest] {
+			longest = i
+		}
+	}
+	if least := e.seconds[longest] / fastest; least > mostStays*e.mode.Up {
+		return cloudcrowd.Errorf(cloudcrowd.Invalid, "task %s takes %.3g s on the fastest worker, and workers stay for %.3g s: it would hardly ever end", w.Tasks[longest].ID, least, e.mode.Up).
+			WithHint("let workers stay for longer, or choose more of them or a wider --sigma")
+	}
+	return nil
 }
 
 // priors draws what is known of lengths beforehand.
