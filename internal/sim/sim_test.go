@@ -129,13 +129,13 @@ func TestServers(t *testing.T) {
 }
 
 // Seeds that found something keep finding it gone: a node of a merge tree was accepted alone and found wrong later, and the nodes above it stayed as they were; a task that
-// was done and done anew in one row was taken for settled twice by the audit; clients of a shard that was taken over at the wrong moment were told of epochs (two).
+// was done and done anew in one row was taken for settled twice by the audit; clients of a shard that was taken over at the wrong moment were told of epochs (two); a worker that took all it was given and never answered held up a job for half a day.
 func TestFound(t *testing.T) {
 	t.Parallel()
 	for _, f := range []struct {
 		profile string
 		seed    uint64
-	}{{"servers", 11250}, {"servers", 80073}, {"crashy", 8}, {"servers", 21}} {
+	}{{"servers", 11250}, {"servers", 80073}, {"crashy", 8}, {"servers", 21}, {"hostile", 210126}} {
 		one(t, f.seed, f.profile)
 	}
 }

@@ -254,7 +254,7 @@ func (s *session) settle() {
 	n := min(max(s.room, 0), 4*s.sched.Slots+maxAhead)
 	switch {
 	case s.restsUntil != 0:
-		n, s.sched.Unable = 0, fmt.Sprintf("%d attempts broke there one after the other", s.broke)
+		n, s.sched.Unable = 0, fmt.Sprintf("%d attempts broke there or brought no result, one after the other", s.broke)
 	case s.rests > 0: // it is tried with one
 		n = min(n, 1)
 	}
@@ -263,7 +263,7 @@ func (s *session) settle() {
 }
 
 // judge leaves a worker alone for a while on which attempts break one after the other: it ends them sooner than others do their work, and so would be given most of what
-// there is. Only attempts of stages of which results have come count: what breaks everywhere is not its fault.
+// there is. So does expire for one that takes all it is given and answers nothing, which holds up a job for as long as its leases may last, again and again. Only attempts of stages of which results have come count: what breaks everywhere is not its fault.
 func (l *loop) judge(d *lifecycle.Decider, s *session, r cloudcrowd.Report) {
 	switch {
 	case r.Result.Outcome == cloudcrowd.Stopped:
@@ -273,16 +273,21 @@ func (l *loop) judge(d *lifecycle.Decider, s *session, r cloudcrowd.Report) {
 			s.settle()
 		}
 	default:
-		if _, stage, _, _ := l.st.Find(r.Attempt); stage == nil || stage.SeenUnits == 0 {
-			return
-		}
-		if s.broke++; s.restsUntil == 0 && (s.broke >= brokenRests || s.rests > 0) {
-			s.restsUntil = d.At + min(firstRest<<min(s.rests, 10), longestRest)
-			s.rests++
-			l.m.log.Warn("a worker is left alone for a while", "worker", s.sched.Name, "broke", s.broke, "last", r.Result.Reason, "until", s.restsUntil)
-		}
-		s.settle()
+		l.spoilt(d, s, r.Attempt, r.Result.Reason)
 	}
+}
+
+// spoilt counts an attempt that broke at a worker, or of which no result came though the worker is there and says that it is at work.
+func (l *loop) spoilt(d *lifecycle.Decider, s *session, attempt cloudcrowd.AttemptID, why string) {
+	if _, stage, _, _ := l.st.Find(attempt); stage == nil || stage.SeenUnits == 0 {
+		return
+	}
+	if s.broke++; s.restsUntil == 0 && (s.broke >= brokenRests || s.rests > 0) {
+		s.restsUntil = d.At + min(firstRest<<min(s.rests, 10), longestRest)
+		s.rests++
+		l.m.log.Warn("a worker is left alone for a while", "worker", s.sched.Name, "spoilt", s.broke, "last", why, "until", s.restsUntil)
+	}
+	s.settle()
 }
 
 // beat extends the leases the worker says it holds; one it does not mention for some time never reached it.
@@ -348,14 +353,17 @@ func (l *loop) reports(d *lifecycle.Decider, w cloudcrowd.WorkerID, list []cloud
 	}
 }
 
+const noResult = "no result came in twice its timeout"
+
 // expire ends leases whose time has come and notices workers that fell silent.
 func (l *loop) expire(d *lifecycle.Decider) {
 	silence := cloudcrowd.Time(l.m.cfg.Heartbeat.Microseconds()) * beatsToGone
 	grace := cloudcrowd.Time(l.m.cfg.GoneGrace.Microseconds())
 	lost := map[cloudcrowd.AttemptID]string{}
+	var overdue []cloudcrowd.AttemptID                                                     // of the leases looked at last
 	horizon := d.At + min(cloudcrowd.Time(l.m.cfg.LeaseTTL.Microseconds()), shortestLimit) // what is leased from now on ends later
 	look := func(held *scheduler.Leases, gone bool) (due cloudcrowd.Time) {
-		due = horizon
+		due, overdue = horizon, overdue[:0]
 		for i := range held.All() {
 			switch h := &held.All()[i]; {
 			case gone:
@@ -363,7 +371,8 @@ func (l *loop) expire(d *lifecycle.Decider) {
 			case d.At > h.Expires:
 				lost[h.ID] = "its lease expired without a heartbeat"
 			case h.Until > 0 && d.At > h.Until:
-				lost[h.ID] = "no result came in twice its timeout"
+				lost[h.ID] = noResult
+				overdue = append(overdue, h.ID)
 			default:
 				if due = min(due, h.Expires); h.Until > 0 {
 					due = min(due, h.Until)
@@ -382,6 +391,9 @@ func (l *loop) expire(d *lifecycle.Decider) {
 		}
 		if gone := !s.online && d.At-s.goneAt > grace; gone || d.At > s.due {
 			s.due = look(&s.sched.Held, gone)
+			for _, id := range overdue {
+				l.spoilt(d, s, id, noResult)
+			}
 		}
 	}
 	for _, held := range l.absent {

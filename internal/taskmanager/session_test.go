@@ -443,3 +443,46 @@ func TestBrokenWorker(t *testing.T) {
 	}
 	r.check()
 }
+
+// A worker that says it is at work and never answers is left alone for a while, once others have brought results of the like, and then tried with one attempt: it cannot
+// hold up a job with all it would take, for as long as leases last, again and again.
+func TestSilentWorker(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	good, mute := r.join("good", "bob", 1, nil), r.join("mute", "eve", 4, nil)
+	spec := r.spec("s", 1000, false, cloudcrowd.Verify{None: true})
+	spec.Stages[0].Timeout = cloudcrowd.Duration(time.Second)
+	r.submit("ada", "", spec)
+	var held []cloudcrowd.Progress
+	most := 0
+	hold := func(d time.Duration) {
+		t.Helper()
+		for end := r.clock().Add(d); r.clock().Before(end); {
+			down := r.received(mute)
+			for _, l := range down.Leases {
+				held = append(held, cloudcrowd.Progress{Attempt: l.Attempt})
+			}
+			held = slices.DeleteFunc(held, func(p cloudcrowd.Progress) bool { return slices.Contains(down.Cancels, p.Attempt) })
+			most = max(most, len(held))
+			r.m.Receive(good, cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s"}})
+			r.m.Receive(mute, cloudcrowd.Up{Beat: &cloudcrowd.Beat{Session: "s", Holding: held, Want: max(4-len(held), 0)}})
+			r.pass(time.Second)
+		}
+	}
+	r.answer(good, r.received(good).Leases[0].Attempt, "x")
+	hold(time.Minute)
+	if most < 4 {
+		t.Fatalf("it holds %d", most)
+	}
+	limit := time.Duration(lifecycle.LeaseLimit(&spec.Stages[0], 0)) * time.Microsecond
+	hold(limit)
+	if v := must(r, func(ctx context.Context) (cloudcrowd.WorkerView, error) { return r.m.Worker(ctx, mute) }); len(held) > 1 || len(held) == 0 && !strings.Contains(v.Unable, "brought no result") {
+		t.Errorf("after %s it holds %d; it is unable: %q", limit, len(held), v.Unable)
+	}
+	most = 0
+	hold(2 * limit)
+	if most > 1 {
+		t.Errorf("it was tried with %d", most)
+	}
+	r.check()
+}
