@@ -46,32 +46,33 @@ type performed struct {
 }
 
 // perform does it by a shard's task manager, once for all copies of one call that come while it is under way or within refusalKept after it was refused.
-func (x method[I, O]) perform(ctx context.Context, n *Node, m *taskmanager.Manager, in I) (O, error) {
+func (x method[I, O]) perform(ctx context.Context, n *Node, m *taskmanager.Manager, in I) (out O, err error) {
 	call := callid.Of(ctx)
 	if !x.once || call == "" {
 		return x.do(ctx, m, in)
 	}
 	text, err := json.Marshal(in)
 	if err != nil {
-		var none O
-		return none, err
+		return out, err
 	}
 	key := refusalKey{x.name, call, sha256.Sum256(text)}
 	p, first := n.refusals.begin(key)
 	if first {
-		out, err := x.do(context.WithoutCancel(ctx), m, in) // another copy may wait for it; it ends with the task manager at the latest
-		n.refusals.end(key, p, out, err)
+		err = errPanicked // unless it returns
+		defer func() { n.refusals.end(key, p, out, err) }()
+		out, err = x.do(context.WithoutCancel(ctx), m, in) // another copy may wait for it; it ends with the task manager at the latest
 		return out, err
 	}
 	select {
 	case <-p.done:
-		out, _ := p.out.(O)
+		out, _ = p.out.(O)
 		return out, p.err
 	case <-ctx.Done():
-		var none O
-		return none, ctx.Err()
+		return out, ctx.Err()
 	}
 }
+
+var errPanicked = cloudcrowd.Errorf(cloudcrowd.Internal, "something went wrong in the server; its log says what")
 
 func (r *refusals) begin(key refusalKey) (p *performed, first bool) {
 	r.mu.Lock()

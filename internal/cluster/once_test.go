@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"testing"
 	"time"
@@ -99,6 +100,35 @@ func TestPerformedOnce(t *testing.T) {
 		if again := len(begun) > before; again == test.remembered {
 			t.Errorf("%s: performed again: %v", name, again)
 		}
+	}
+}
+
+// A call in which the server panics leaves no copy waiting, and tells none that it was done.
+func TestPerformPanics(t *testing.T) {
+	t.Parallel()
+	begun, goOn, recovered := make(chan struct{}), make(chan struct{}), make(chan any)
+	broken := method[string, string]{name: "broken", once: true, do: func(context.Context, *taskmanager.Manager, string) (string, error) {
+		close(begun)
+		<-goOn
+		panic("a defect")
+	}}
+	n := New(Config{})
+	go func() {
+		defer func() { recovered <- recover() }()
+		_, _ = broken.perform(callid.With(t.Context(), "c"), n, nil, "it")
+	}()
+	<-begun
+	copied, first := n.refusals.begin(refusalKey{"broken", "c", sha256.Sum256([]byte(`"it"`))})
+	if first {
+		t.Fatal("the call under way is not known")
+	}
+	close(goOn)
+	<-copied.done
+	if cloudcrowd.CodeOf(copied.err) != cloudcrowd.Internal {
+		t.Errorf("a copy is told %v", copied.err)
+	}
+	if cause := <-recovered; cause != "a defect" || len(n.refusals.calls) > 0 || len(n.refusals.order) > 0 {
+		t.Errorf("%v; %d calls and %d refusals are left", cause, len(n.refusals.calls), len(n.refusals.order))
 	}
 }
 
