@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -188,6 +189,51 @@ func TestFeedMoves(t *testing.T) {
 	own.of(r)
 	if len(all.done) < 18 || len(ada.done) != 12 || len(own.done) > 1 {
 		t.Errorf("the ends of %d jobs were told to all, of %d to ada, of %d to who watches one", len(all.done), len(ada.done), len(own.done))
+	}
+}
+
+// When a shard moves, its next owner may be the first to answer who watches, that it knows no such stream. Where the feed ended is told by the one before, and waited for.
+func TestFeedEnds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	a, b := r.start("a", ""), r.start("b", "")
+	r.spread(a, b)
+	const elsewhere = 7 // a shard of nobody
+	tell := func(to string, v streamed) {
+		body, err := json.Marshal(v)
+		if err == nil {
+			err = b.bus.answer(to, body)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := b.bus.subscribe(fmt.Sprint("watch.", elsewhere), func(m *nats.Msg) {
+		var w watching
+		switch err := json.Unmarshal(m.Data, &w); {
+		case err != nil:
+			t.Error(err)
+		case w.Renew:
+			tell(m.Reply, streamed{End: true})
+			tell(m.Reply, streamed{N: 1, End: true, At: "2"})
+		case !w.Stop:
+			tell(m.Reply, streamed{At: "1"})
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var at []string
+	lost := true
+	r.until("it is heard", func() bool { // what is subscribed to there is known here a little later
+		lost = a.followThere(t.Context(), elsewhere, "", "", watching{ID: "w"}, func(to string, _ []cloudcrowd.Event) bool {
+			at = append(at, to)
+			return true
+		})
+		return len(at) > 0
+	})
+	if lost || !slices.Equal(at, []string{"1", "2"}) {
+		t.Errorf("it was told %q; lost: %v", at, lost)
 	}
 }
 

@@ -215,6 +215,12 @@ func (n *Node) followThere(ctx context.Context, shard int, owner, via string, w 
 	defer silence.Stop()
 	var parts assembly
 	next, leaving := 0, false
+	leave := func() { // it gives the shard away, and says where the feed ends when it has; or it is gone
+		if !leaving {
+			leaving = true
+			silence.Reset(2 * streamBeat)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -228,10 +234,7 @@ func (n *Node) followThere(ctx context.Context, shard int, owner, via string, w 
 				if next == 0 {
 					return true
 				}
-				if !leaving { // it gives the shard away, and says where the feed ends when it has; or it is gone
-					leaving = true
-					silence.Reset(2 * streamBeat)
-				}
+				leave()
 				continue
 			}
 			whole, err := parts.add(msg) // a refusal is no part
@@ -244,6 +247,10 @@ func (n *Node) followThere(ctx context.Context, shard int, owner, via string, w 
 			var v streamed
 			err = json.Unmarshal(parts.bytes(), &v)
 			parts = assembly{}
+			if err == nil && next > 0 && v.N == 0 && v.End && v.At == "" { // the next owner, which does not know the stream
+				leave()
+				continue
+			}
 			if err != nil || v.N != next || v.End && v.At == "" {
 				return false
 			}
