@@ -32,7 +32,7 @@ func TestServerOnPostgreSQL(t *testing.T) {
 	}
 	for _, tt := range []struct{ change, subject, undo string }{
 		{"UPDATE accounts SET balance = balance + 1 WHERE id = 'issuer'", "account issuer", "UPDATE accounts SET balance = balance - 1 WHERE id = 'issuer'"},
-		{"UPDATE holds SET posted = posted - 1 WHERE posted = amount OR posted > 0", "hold of job", "UPDATE holds SET posted = posted + 1 WHERE posted > 0"},
+		{"UPDATE holds SET posted = posted + 1 WHERE posted < amount", "hold of job", "UPDATE holds SET posted = posted - 1 WHERE posted > 0"},
 		{"UPDATE listings SET latest = latest + 1 WHERE kind = 0", "all charges", "UPDATE listings SET latest = latest - 1 WHERE kind = 0"},
 		{"UPDATE jobs SET state = 'lost'", "job j", "UPDATE jobs SET state = 'done'"},
 		{`UPDATE segments SET bytes = '\x0102030405060708' WHERE seq = (SELECT max(seq) FROM segments)`, "segment of tasks", ""},
